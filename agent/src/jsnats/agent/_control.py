@@ -1,0 +1,80 @@
+"""Control messages of one exporter: cancel, probe, credit, attach, parts of arguments."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+from jsnats.schemas import (
+    MSGPACK,
+    JSON,
+    ProtocolError,
+    check_control,
+    check_request,
+    content_type,
+    decode,
+    encode,
+    headers as h,
+    parse_ctl,
+)
+from jsnats.sdk import Message
+
+from ._dispatch import Dispatcher
+from ._table import OpenCall
+
+log = logging.getLogger("jsnats.agent")
+
+
+class Control:
+    """Answers ctl messages from the dispatcher's table. A call of another user is not known here."""
+
+    def __init__(self, dispatcher: Dispatcher) -> None:
+        self.dispatcher = dispatcher
+
+    async def on_ctl(self, message: Message) -> None:
+        """Callback of the ctl subscription."""
+        try:
+            subject = parse_ctl(message.subject)
+            check_control(message.headers)
+            if message.reply and self.dispatcher.auth:
+                check_request(message.reply, subject.user, None)
+            assert message.headers is not None
+            kind = content_type(message.headers)
+            verb = message.headers.get(h.CTL, "")
+            call = self.dispatcher.table.get(subject.user, subject.call)
+            if call:
+                call.heard = time.monotonic()
+                await self._act(verb, call, message, kind)
+        except ProtocolError as error:
+            log.warning("%s: ignored a message on %s: %s", self.dispatcher.exporter, message.subject[:120], error)
+            return
+        if message.reply:
+            await self._answer(message.reply, call, kind if kind == MSGPACK else JSON)
+
+    async def _act(self, verb: str, call: OpenCall, message: Message, kind: str) -> None:
+        dispatcher = self.dispatcher
+        if verb == "cancel":
+            dispatcher.cancel(call, "by its caller")
+        elif verb == "part":
+            await dispatcher.add_part(call, (message.headers or {}).get(h.PART, ""), message.data)
+        elif verb in ("credit", "probe", "attach"):
+            if call.publisher and message.data:
+                call.publisher.credit(*_credit(decode(message.data, kind)))
+            elif call.answer and verb == "probe":
+                await dispatcher.reply(call.reply, call.answer)
+        else:
+            raise ProtocolError(f"unknown verb {verb[:20]!r}")
+
+    async def _answer(self, reply: str, call: OpenCall | None, kind: str) -> None:
+        state: dict[str, Any] = call.describe() if call else {"state": "unknown"}
+        state |= {"instance": self.dispatcher.instance, "time": int(time.time() * 1000)}
+        await self.dispatcher.reply(reply, (encode(state, kind), {h.CONTENT_TYPE: kind}))
+
+
+def _credit(content: Any) -> tuple[int, int]:
+    """Used and credit of a credit body. Raises ProtocolError for anything else."""
+    values = (content.get("used"), content.get("credit")) if isinstance(content, dict) else ()
+    if len(values) != 2 or not all(type(value) is int and 0 <= value < 1 << 62 for value in values):
+        raise ProtocolError("credit is a map of used and credit, both not negative")
+    return values[0], values[1]

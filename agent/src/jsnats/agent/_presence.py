@@ -1,0 +1,124 @@
+"""An exporter's name belongs to one agent instance at a time: the presence record says to which.
+
+The record lives 10 s and is refreshed every 3 s, each time by compare-and-set, so two agents can never both believe
+that the name is theirs. A new agent takes the name before it subscribes. If the record names another instance, that
+one is probed: when nobody answers the name is taken over at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable
+
+from jsnats.schemas import PRESENCE, BrokerError, ConfigurationError, PresenceRecord, presence_key
+from jsnats.sdk import Conflict, Connection, NoResponders, Record, last_record, put_record
+
+log = logging.getLogger("jsnats.agent")
+
+TTL_S = 10
+REFRESH_S = 3.0
+SERVICE = "jsnats-exporter"
+
+
+class NameTaken(ConfigurationError):
+    """Another agent serves that exporter."""
+
+    exit_code = 6
+
+
+class Presence:
+    """Holds the name of one exporter for one instance. `lost` is called once when another instance took it."""
+
+    def __init__(self, connection: Connection, exporter: str, instance: str, lost: Callable[[], None]) -> None:
+        self.connection = connection
+        self.exporter = exporter
+        self.instance = instance
+        self._lost = lost
+        self._since = time.time()
+        self._revision = 0
+        self._refresher: asyncio.Task[None] | None = None
+
+    async def claim(self) -> None:
+        """Take the name. Raises NameTaken when a live agent has it."""
+        for _ in range(5):
+            held = await last_record(self.connection, PRESENCE.name, presence_key(self.exporter))
+            await self._check_free(held)
+            try:
+                await self._put(held.revision if held else 0)
+            except Conflict:
+                continue
+            self._refresher = asyncio.ensure_future(self._refresh_loop())
+            return
+        raise NameTaken(f"exporter {self.exporter!r} is being taken by several agents at once: stop all but one")
+
+    async def _check_free(self, held: Record | None) -> None:
+        if held is None or not held.body:
+            return
+        other = PresenceRecord.decode(held.body)
+        if other.instance != self.instance and await self._alive(other.instance):
+            raise NameTaken(
+                f"exporter {self.exporter!r} is already served by an agent on {other.host} (pid {other.pid}): "
+                "stop that one or choose another name"
+            )
+
+    async def _alive(self, instance: str) -> bool:
+        try:
+            await self.connection.request(f"$SRV.PING.{SERVICE}.{instance}", timeout_s=2.0)
+        except NoResponders:
+            return False
+        except TimeoutError:
+            log.info("the agent that serves %s does not answer; waiting for its record to expire", self.exporter)
+            return True
+        return True
+
+    async def _put(self, expect: int) -> None:
+        record = PresenceRecord(
+            instance=self.instance, host=socket.gethostname(), pid=os.getpid(), since=self._since, state="available"
+        )
+        self._revision = await put_record(
+            self.connection, presence_key(self.exporter), record.encode(), expect=expect, ttl_s=TTL_S
+        )
+
+    async def _refresh_loop(self) -> None:
+        while True:
+            await asyncio.sleep(REFRESH_S)
+            try:
+                await self.refresh()
+            except (BrokerError, TimeoutError) as error:
+                log.debug("presence of %s not refreshed: %s", self.exporter, error)
+
+    async def refresh(self) -> None:
+        """Renew the record; see whether the name is still ours. Raises BrokerError, TimeoutError."""
+        try:
+            await self._put(self._revision)
+        except Conflict:
+            await self._regain()
+
+    async def _regain(self) -> None:
+        """Our revision is not the last: our own write whose answer was lost, an expiry, or another agent."""
+        held = await last_record(self.connection, PRESENCE.name, presence_key(self.exporter))
+        if held and held.body and PresenceRecord.decode(held.body).instance != self.instance:
+            self._stop()
+            log.error("exporter %s was taken over by another agent", self.exporter)
+            self._lost()
+            return
+        try:
+            await self._put(held.revision if held else 0)
+        except Conflict:
+            log.debug("presence of %s changed again; next refresh decides", self.exporter)
+
+    def _stop(self) -> None:
+        if self._refresher:
+            self._refresher.cancel()
+
+    async def release(self) -> None:
+        """Give the name back, so that everybody sees the exporter go at once."""
+        self._stop()
+        try:
+            await put_record(self.connection, presence_key(self.exporter), b"", expect=self._revision, delete=True)
+        except (BrokerError, Conflict, TimeoutError) as error:
+            log.debug("presence of %s not released, it expires by itself: %s", self.exporter, error)

@@ -1,0 +1,212 @@
+"""Publish the results of one call to RESULTS: in order, acknowledged, and no faster than they are used.
+
+Messages are pipelined. What is not acknowledged is sent again from the first such message on (go-back-N): after a
+refusal, after a reconnect, after silence. The reader drops what it has, so nothing is lost and nothing comes twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+from jsnats.schemas import RESULT_RING, CallError, StorageFull, TooLarge, encode, error_to_wire, headers as h, result_subject
+from jsnats.sdk import Connection, Disconnected, Message, Subscription
+
+BATCH_ITEMS = 64
+BATCH_BYTES = 64 * 1024
+UNACKED = 64
+UNUSED_BYTES = 16 << 20
+"""Bytes that may be stored ahead of the reader, beside the credit in items."""
+RING = RESULT_RING - UNACKED
+RESEND_S = 1.0
+UNLIMITED = 1 << 62
+MAX_ITEM = 64 << 20
+
+_FULL = {10077, 10047, 10023}
+"""JetStream's err_codes for a store without room: maximum bytes exceeded, insufficient storage or resources."""
+
+
+@dataclass(slots=True)
+class _Message:
+    number: int
+    end: tuple[int, int]
+    headers: dict[str, str]
+    body: bytes
+
+
+class Publisher:
+    """The sending end of one call's results. `position` is where the next item will stand."""
+
+    def __init__(self, connection: Connection, user: str, exporter: str, call: str, kind: str, *, credit: int = 1) -> None:
+        self.connection = connection
+        self.subject = result_subject(user, exporter, call)
+        self.kind = kind
+        self.index = 0
+        self.stored: tuple[int, int] = (0, 0)
+        self.error: CallError | None = None
+        self._credit = credit
+        self._used = 0
+        self._batch = BATCH_ITEMS
+        self._number = 0
+        self._unacked: deque[_Message] = deque()
+        self._unused: deque[tuple[int, int]] = deque()
+        self._unused_bytes = 0
+        self._changed = asyncio.Event()
+        self._inbox = connection.inbox()
+        self._acks: Subscription | None = None
+        self._resender: asyncio.Task[None] | None = None
+        self._progress_at = 0.0
+
+    async def open(self) -> None:
+        """Be ready for acknowledgements."""
+        self._acks = await self.connection.subscribe(f"{self._inbox}.*", self._on_ack)
+        self._resender = asyncio.ensure_future(self._resend_loop())
+        self.connection.on_reconnect.append(self._resend)
+
+    async def close(self) -> None:
+        """Forget everything; what was stored stays."""
+        if self._acks is None:
+            return
+        if self._resender:
+            self._resender.cancel()
+        self.connection.on_reconnect.remove(self._resend)
+        await self._acks.close()
+        self._acks = None
+
+    # ------------------------------------------------------------------ items
+
+    async def send(self, items: list[Any]) -> None:
+        """Publish `items`, waiting for credit. Raises StorageFull, TooLarge, TypeError for what cannot travel."""
+        at = 0
+        while at < len(items):
+            count = min(await self._room(), self._batch, len(items) - at)
+            at += await self._send_batch(items[at : at + count])
+
+    async def _room(self) -> int:
+        """Wait until something may be sent; return how many items."""
+        while True:
+            if self.error:
+                raise self.error
+            room = self._credit - self.index
+            if room > 0 and len(self._unused) < RING and self._unused_bytes < UNUSED_BYTES and len(self._unacked) < UNACKED:
+                return room
+            self._changed.clear()
+            await self._changed.wait()
+
+    async def _send_batch(self, items: list[Any]) -> int:
+        """Publish one batch, or the first half of it if it is too large; return how many items went."""
+        body = encode(items, self.kind)
+        size = len(body)
+        if size > BATCH_BYTES and len(items) > 1:
+            self._batch = max(1, len(items) // 2)
+            if size > self._limit:
+                return await self._send_batch(items[: self._batch])
+        elif size < BATCH_BYTES // 4 and self._batch < BATCH_ITEMS:
+            self._batch *= 2
+        if size > self._limit:
+            await self._send_fragments(body)
+        else:
+            await self._post({h.INDEX: str(self.index)}, body, (self.index + len(items), 0))
+        self.index += len(items)
+        return len(items)
+
+    @property
+    def _limit(self) -> int:
+        return self.connection.max_payload - 4096
+
+    async def _send_fragments(self, body: bytes) -> None:
+        if len(body) > MAX_ITEM:
+            raise TooLarge(f"one result of {len(body) >> 20} MiB is over the limit of {MAX_ITEM >> 20} MiB")
+        size = self._limit // 2
+        count = -(-len(body) // size)
+        for part in range(count):
+            while len(self._unacked) >= UNACKED and not self.error:
+                self._changed.clear()
+                await self._changed.wait()
+            if self.error:
+                raise self.error
+            end = (self.index + 1, 0) if part == count - 1 else (self.index, part + 1)
+            headers = {h.INDEX: str(self.index), h.PART: f"{part}/{count}"}
+            await self._post(headers, body[part * size : (part + 1) * size], end)
+
+    async def end(self, how: str, error: CallError | None = None) -> None:
+        """Publish the last message and wait until everything is stored. Raises StorageFull."""
+        headers = {h.INDEX: str(self.index), h.END: how}
+        body = b""
+        if error:
+            code, content = error_to_wire(error)
+            headers[h.ERROR_CODE], body = str(code), encode(content, self.kind)
+        self.error = None
+        await self._post(headers, body, (self.index, 1))
+        while self._unacked:
+            if self.error:
+                raise self.error
+            self._changed.clear()
+            await self._changed.wait()
+
+    # ------------------------------------------------------------------ messages
+
+    async def _post(self, headers: dict[str, str], body: bytes, end: tuple[int, int]) -> None:
+        headers[h.CONTENT_TYPE] = self.kind
+        message = _Message(self._number, end, headers, body)
+        self._number += 1
+        self._unacked.append(message)
+        self._unused.append((end[0], len(body)))
+        self._unused_bytes += len(body)
+        if len(self._unacked) == 1:
+            self._progress_at = asyncio.get_running_loop().time()
+        await self._transmit(message)
+        if self._number % 8 == 0:
+            await asyncio.sleep(0)  # publish() alone never yields to the loop
+
+    async def _transmit(self, message: _Message) -> None:
+        try:
+            await self.connection.publish(
+                self.subject, message.body, reply=f"{self._inbox}.{message.number}", headers=message.headers
+            )
+        except Disconnected:
+            pass  # the reconnect sends it again
+
+    async def _on_ack(self, message: Message) -> None:
+        number = int(message.subject.rpartition(".")[2])
+        if not self._unacked or number < self._unacked[0].number:
+            return
+        if b'"error"' in message.data or not message.data:
+            self._refused(message.data)
+            return
+        if number > self._unacked[0].number:
+            return  # an earlier one is missing: all from there on are sent again
+        self.stored = self._unacked.popleft().end
+        self._progress_at = asyncio.get_running_loop().time()
+        self._changed.set()
+
+    def _refused(self, body: bytes) -> None:
+        error = json.loads(body).get("error", {}) if body else {}
+        if error.get("err_code") in _FULL:
+            self.error = StorageFull("the broker's store for results is full: see `jsnats broker df`")
+            self._unacked.clear()
+            self._changed.set()
+
+    async def _resend_loop(self) -> None:
+        while True:
+            await asyncio.sleep(RESEND_S / 4)
+            if self._unacked and asyncio.get_running_loop().time() - self._progress_at > RESEND_S:
+                await self._resend()
+
+    async def _resend(self) -> None:
+        self._progress_at = asyncio.get_running_loop().time()
+        for message in list(self._unacked):
+            await self._transmit(message)
+
+    # ------------------------------------------------------------------ credit
+
+    def credit(self, used: int, credit: int) -> None:
+        """The reader has used `used` items and allows all below index `credit`."""
+        self._used = max(self._used, used)
+        self._credit = max(self._credit, credit)
+        while self._unused and self._unused[0][0] <= self._used:
+            self._unused_bytes -= self._unused.popleft()[1]
+        self._changed.set()

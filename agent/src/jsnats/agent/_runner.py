@@ -1,0 +1,126 @@
+"""Where a driver's methods run: async ones on the loop, sync ones on the driver's own long-lived thread.
+
+A device library is seldom thread-safe, so all sync methods of a driver share one thread, in order. Methods marked
+`@export(parallel=True)` (abort, emergency off) each get a thread of their own. Threads are daemons: a method stuck
+in a device call must not keep the agent from ending.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import queue
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from jsnats.driver import Driver, Method
+
+MAX_RUNNING = 64
+"""Calls that may be open on one driver at once."""
+
+
+@dataclass(slots=True)
+class _Job:
+    work: Callable[[], Any]
+    loop: asyncio.AbstractEventLoop
+    future: asyncio.Future[Any]
+    context: contextvars.Context
+    name: str
+
+
+class Worker:
+    """One thread that runs jobs in order. It starts with the first one."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.running = ""
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    def submit(self, name: str, work: Callable[[], Any]) -> asyncio.Future[Any]:
+        """Run `work()` on the thread, in the caller's context; the future is of the running loop."""
+        loop = asyncio.get_running_loop()
+        future = loop.create_future()
+        self._jobs.put(_Job(work, loop, future, contextvars.copy_context(), name))
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
+            self._thread.start()
+        return future
+
+    def stop(self) -> None:
+        """Let the thread end after what it is doing."""
+        self._jobs.put(None)
+
+    def _run(self) -> None:
+        while job := self._jobs.get():
+            if job.future.cancelled():
+                continue
+            self.running = job.name
+            result, error = None, None
+            try:
+                result = job.context.run(job.work)
+            except BaseException as raised:  # noqa: BLE001 - it is the caller's, whatever it is
+                error = raised
+            self.running = ""
+            try:
+                job.loop.call_soon_threadsafe(_settle, job.future, result, error)
+            except RuntimeError:  # the loop is closed: nobody waits any more
+                return
+            del job, result, error
+
+
+def _settle(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
+    if future.done():
+        return
+    if isinstance(error, StopIteration):  # may not be set on a future
+        error = RuntimeError("the method raised StopIteration")
+    if error is None:
+        future.set_result(result)
+    else:
+        future.set_exception(error)
+
+
+class Runner:
+    """Runs the methods of one driver."""
+
+    def __init__(self, driver: Driver) -> None:
+        self.driver = driver
+        self.open = 0
+        self._worker = Worker(f"driver-{type(driver).__name__}")
+
+    @property
+    def stuck(self) -> str:
+        """Name of the method that occupies the thread, "" if none does."""
+        return self._worker.running
+
+    def call(self, method: Method, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Return an awaitable of the method's result."""
+        bound = getattr(self.driver, method.name)
+        if method.is_async:
+            return bound(*args, **kwargs)
+        worker = Worker(f"parallel-{method.name}") if method.parallel else self._worker
+        future = worker.submit(method.name, lambda: bound(*args, **kwargs))
+        if method.parallel:
+            worker.stop()
+        return future
+
+    async def lifecycle(self, name: str, timeout_s: float) -> None:
+        """Run `reset` or `close`, sync or async. A thread that is stuck longer than `timeout_s` is left behind and
+        the method runs on a fresh one, so that teardown always happens. Raises what the method raises."""
+        method = getattr(self.driver, name)
+        if asyncio.iscoroutinefunction(method):
+            await method()
+            return
+        done = self._worker.submit(name, method)
+        await asyncio.wait({done}, timeout=timeout_s)
+        if not done.done():
+            done.cancel()
+            self._worker = Worker(self._worker.name)
+            done = self._worker.submit(name, method)
+        await done
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._worker.stop()

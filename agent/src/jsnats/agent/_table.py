@@ -1,0 +1,128 @@
+"""The calls of one exporter: those that run, and the answers kept for a caller who asks again.
+
+A repeated call id is never run twice. Answers are kept for ten minutes, up to a thousand of them and 32 MiB; when
+one had to go, a retry of a call that old is answered with OutcomeUnknown instead of being run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from typing import Any
+
+from ._publish import Publisher
+
+KEEP_S = 600.0
+KEEP_ANSWERS = 1000
+KEEP_BYTES = 32 << 20
+
+Answer = tuple[bytes, dict[str, str] | None]
+Key = tuple[str, str]
+
+
+class OpenCall:
+    """One call, from its arrival until its answer is forgotten."""
+
+    __slots__ = (
+        "answer",
+        "arrived",
+        "detached",
+        "ended",
+        "heard",
+        "id",
+        "kind",
+        "parts",
+        "parts_expected",
+        "path_method",
+        "progress",
+        "publisher",
+        "reason",
+        "reply",
+        "task",
+        "user",
+    )
+
+    def __init__(self, user: str, call: str, reply: str, kind: str) -> None:
+        self.user, self.id, self.reply, self.kind = user, call, reply, kind
+        self.arrived = self.heard = time.monotonic()
+        self.ended = 0.0
+        self.detached = False
+        self.progress = False
+        self.reason = ""
+        self.path_method = ("", "")
+        self.task: asyncio.Task[None] | None = None
+        self.answer: Answer | None = None
+        self.publisher: Publisher | None = None
+        self.parts: list[bytes] = []
+        self.parts_expected = 0
+
+    @property
+    def state(self) -> str:
+        """`parts` while arguments are awaited, then `running`, then `done`."""
+        if self.answer:
+            return "done"
+        return "parts" if self.parts_expected > len(self.parts) else "running"
+
+    def describe(self) -> dict[str, Any]:
+        """What a probe is answered with."""
+        stored = {"stored": list(self.publisher.stored)} if self.publisher else {}
+        return {"state": self.state, **stored}
+
+    def cancel(self, reason: str) -> None:
+        """End it; `reason` is told to the caller."""
+        if self.task and not self.answer and not self.reason:
+            self.reason = reason
+            self.task.cancel()
+
+
+class CallTable:
+    """Open and answered calls by (user, call id)."""
+
+    def __init__(self) -> None:
+        self._calls: OrderedDict[Key, OpenCall] = OrderedDict()
+        self._answered: OrderedDict[Key, OpenCall] = OrderedDict()
+        self._bytes = 0
+        self._forgotten_until = float("-inf")
+
+    def get(self, user: str, call: str) -> OpenCall | None:
+        """The call, if it is known."""
+        key = (user, call)
+        return self._calls.get(key) or self._answered.get(key)
+
+    def add(self, call: OpenCall) -> None:
+        """Keep an open call."""
+        self._calls[call.user, call.id] = call
+
+    def running(self) -> list[OpenCall]:
+        """All that have no answer yet."""
+        return list(self._calls.values())
+
+    def remove(self, call: OpenCall) -> None:
+        """Forget a call that never ran."""
+        self._calls.pop((call.user, call.id), None)
+
+    def finish(self, call: OpenCall, answer: Answer) -> None:
+        """Keep the answer instead of the call."""
+        key = (call.user, call.id)
+        call.answer, call.ended = answer, time.monotonic()
+        call.task, call.parts = None, []
+        if self._calls.pop(key, None) is not None:
+            self._answered[key] = call
+            self._bytes += len(answer[0])
+        self._forget()
+
+    def may_have_run(self, age_s: float) -> bool:
+        """Say whether a call first sent `age_s` ago, unknown now, may have been forgotten."""
+        return time.monotonic() - age_s - 1.0 <= self._forgotten_until
+
+    def _forget(self) -> None:
+        limit = time.monotonic() - KEEP_S
+        while self._answered:
+            oldest = next(iter(self._answered.values()))
+            if len(self._answered) <= KEEP_ANSWERS and self._bytes <= KEEP_BYTES and oldest.ended > limit:
+                return
+            self._answered.popitem(last=False)
+            assert oldest.answer
+            self._bytes -= len(oldest.answer[0])
+            self._forgotten_until = max(self._forgotten_until, oldest.arrived)

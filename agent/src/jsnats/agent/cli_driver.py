@@ -1,0 +1,34 @@
+"""`jsnats driver`: the commands for those who write drivers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+driver_app = typer.Typer(no_args_is_help=True, help="Write drivers.")
+
+
+@driver_app.callback()
+def _group() -> None:
+    """Keep `create` a sub-command: Typer would make the only command of an app the app itself."""
+
+
+@driver_app.command()
+def create(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The device in kebab-case, like my-device.")],
+    cls: Annotated[str, typer.Option("--class", metavar="CLASS", help="The driver class, like MyDevice.")],
+    folder: Annotated[Path, typer.Option("--dir", help="Where the package goes.")] = Path("drivers"),
+    standalone: Annotated[bool, typer.Option("--standalone", help="For a repository of its own.")] = False,
+) -> None:
+    """Start a driver package: a working example with tests, in the shape of the driver guide."""
+    from jsnats.agent._scaffold import NewDriver, create_driver
+    from jsnats.schemas import JsnatsError
+
+    try:
+        path = create_driver(NewDriver(name, cls), folder, standalone=standalone)
+    except JsnatsError as error:
+        typer.echo(f"jsnats: {error}", err=True)
+        raise typer.Exit(error.exit_code) from error
+    typer.echo(f"{path}: install it with: pip install -e {path}")

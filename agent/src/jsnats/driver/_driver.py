@@ -1,0 +1,132 @@
+"""The base class of every driver.
+
+A driver is a pydantic dataclass, so its parameters are checked where it is made. Two things that would go wrong without
+a word are refused by name: a subclass with fields but without `@dataclass` (its fields would be ignored), and the
+standard library's `@dataclass` (its fields would not be checked).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+from dataclasses import field
+from typing import Any, ClassVar, Final, Self, get_origin
+
+from pydantic import ConfigDict, SkipValidation
+from pydantic.dataclasses import dataclass
+from typing_extensions import Format, get_annotations
+
+from jsnats.schemas import ConfigurationError
+
+ProgressSink = Callable[[float, float | None, str], None]
+
+progress_sink: ContextVar[ProgressSink | None] = ContextVar("jsnats_progress_sink", default=None)
+"""Where `report_progress` sends to in the current call. It is called in whatever thread the driver runs in."""
+
+BASE_FIELDS: Final = frozenset({"children", "parent", "description"})
+"""Fields that every driver has; they come from the tree, not from a driver's `config`."""
+
+
+@dataclass(kw_only=True, eq=False, config=ConfigDict(extra="forbid", arbitrary_types_allowed=True))
+class Driver:
+    """Base of all drivers: subclass it, decorate with pydantic's `@dataclass(kw_only=True)`, export methods.
+
+    `children` are the drivers below this one by name, `parent` the one above (set when the tree is built, if the
+    driver did not), `path` the dotted place in the tree: "" until the tree is built, and for its root. A driver with a
+    field of its own named `path` keeps it. Drivers are equal only to themselves and can be keys of a dict.
+
+    Lifecycle: `start` and `stop` live as long as the agent; `reset` begins and `close` ends a lease. All four may be
+    called more than once on the same object. `reset` and `close` may be sync or async.
+    """
+
+    children: SkipValidation[dict[str, Driver]] = field(default_factory=dict, compare=False, repr=False)
+    parent: SkipValidation[Driver | None] = field(default=None, compare=False, repr=False)
+    description: str = field(default="", compare=False, repr=False)
+
+    path = ""  # no annotation: not a field
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        # @dataclass would compare by value and so take __hash__ away; what the class itself has, it keeps.
+        if "__eq__" not in vars(cls):
+            for name in ("__eq__", "__hash__"):
+                setattr(cls, name, getattr(object, name))
+        _check_field_names(cls)
+        if "path" in _own_fields(cls) and "path" not in vars(cls):
+            cls.path = field()  # else the attribute above would be its default
+
+    def __new__(cls, *args: Any, **_parameters: Any) -> Self:
+        if args:
+            raise TypeError(
+                f"{cls.__name__} takes its parameters by name: {cls.__name__}(name=value, ...), or **config for a dict"
+            )
+        _check_decorated(cls)
+        return super().__new__(cls)
+
+    def __post_init__(self) -> None:
+        """Runs after the fields are set; a subclass that overrides it calls this one first."""
+
+    @classmethod
+    def client(cls) -> str:
+        """Dotted path of the client class. Every driver class says its own."""
+        raise NotImplementedError(f"{cls.__name__} has no client(): return the dotted path of its client class from it")
+
+    @property
+    def logger(self) -> logging.Logger:
+        """Logger named after the place in the tree, after the class before there is a tree."""
+        placed = vars(self).get("_place")
+        return logging.getLogger(f"jsnats.driver.{placed or type(self).__name__}")
+
+    async def start(self) -> None:
+        """Called once when the agent starts."""
+
+    async def stop(self) -> None:
+        """Called once when the agent stops."""
+
+    def reset(self) -> Awaitable[None] | None:
+        """Called when a lease begins."""
+        return None
+
+    def close(self) -> Awaitable[None] | None:
+        """Called when a lease ends, for any cause."""
+        return None
+
+    def report_progress(self, done: float, total: float | None = None, message: str = "") -> None:
+        """Tell the caller of the current call how far it is; does nothing outside a call."""
+        sink = progress_sink.get()
+        if sink is not None:
+            sink(done, total, message)
+
+    def _set_place(self, path: str) -> None:
+        """Called by `build_tree` with the first path under which the driver was found."""
+        vars(self)["_place"] = path
+        if "path" not in type(self).__dataclass_fields__:
+            self.path = path
+
+
+def _own_fields(cls: type) -> set[str]:
+    annotations = get_annotations(cls, format=Format.FORWARDREF)  # of this class alone; names may be unknown yet
+    return {name for name, hint in annotations.items() if not name.startswith("_") and not _is_classvar(hint)}
+
+
+def _is_classvar(hint: Any) -> bool:
+    text = hint.removeprefix("typing.") if isinstance(hint, str) else ""
+    return hint is ClassVar or get_origin(hint) is ClassVar or text.startswith("ClassVar")
+
+
+def _check_field_names(cls: type[Driver]) -> None:
+    taken = {name for name in _own_fields(cls) if hasattr(Driver, name)} - BASE_FIELDS - {"path"}
+    if taken:
+        names = ", ".join(sorted(taken))
+        raise ConfigurationError(f"{cls.__name__}: field {names} is a name of every driver: call it something else")
+
+
+def _check_decorated(cls: type[Driver]) -> None:
+    for base in cls.__mro__[: cls.__mro__.index(Driver)]:
+        fields = _own_fields(base) - BASE_FIELDS
+        if fields and issubclass(base, Driver) and "__is_pydantic_dataclass__" not in vars(base):
+            raise ConfigurationError(
+                f"{base.__name__} has fields ({', '.join(sorted(fields))}) but is not a pydantic dataclass: "
+                "add @dataclass (from pydantic.dataclasses)"
+            )

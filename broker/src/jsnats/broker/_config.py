@@ -1,0 +1,93 @@
+"""The text of nats-server's configuration, a pure function of what it shall say."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jsnats.schemas import ConfigurationError
+
+from ._roles import permissions
+
+MAX_PAYLOAD = 1 << 20
+LOG_BYTES = 32 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Somebody the broker knows. `token` is the name as it stands in subjects, `key` the public NKey."""
+
+    name: str
+    token: str
+    role: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrokerConfig:
+    """One nats-server with JetStream. `max_file` is in bytes; the files of the server lie in `directory`.
+
+    `system_key` is the public NKey of the only user of the system account. Without `auth` anybody may do anything.
+    """
+
+    server_name: str
+    host: str
+    port: int
+    directory: Path
+    max_file: int
+    auth: bool = True
+    system_key: str = ""
+    principals: tuple[Principal, ...] = ()
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether only this machine can reach `host`."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def render(config: BrokerConfig) -> str:
+    """Return the configuration file. Raises ConfigurationError for a broker open to the network without auth."""
+    if not config.auth and not is_loopback(config.host):
+        raise ConfigurationError(f"listening on {config.host} without credentials is refused: use 127.0.0.1")
+    settings = _server(config) | (_accounts(config) if config.auth else {})
+    # JSON values are valid in this format, and quoting keeps `$` from being read as a variable.
+    return "".join(f"{key}: {json.dumps(value, ensure_ascii=False, indent=1)}\n" for key, value in settings.items())
+
+
+def _server(config: BrokerConfig) -> dict[str, Any]:
+    return {
+        "server_name": config.server_name,
+        "host": config.host,
+        "port": config.port,
+        "max_payload": MAX_PAYLOAD,
+        # A client that is cut off without a word is gone after 30 s; the default is 4 min.
+        "ping_interval": "10s",
+        "ping_max": 2,
+        # A slow reader is dropped when it has not taken 64 MiB, or one write, in this time.
+        "write_deadline": "10s",
+        "max_pending": 64 << 20,
+        "log_file": str(config.directory / "nats.log"),
+        "logfile_size_limit": LOG_BYTES,
+        "logfile_max_num": 3,
+        "pid_file": str(config.directory / "nats.pid"),
+        "jetstream": {"store_dir": str(config.directory / "store"), "max_mem": 64 << 20, "max_file": config.max_file},
+    }
+
+
+def _accounts(config: BrokerConfig) -> dict[str, Any]:
+    lab = {"jetstream": "enabled", "users": [_user(principal) for principal in config.principals]}
+    return {"accounts": {"SYS": {"users": [{"nkey": config.system_key}]}, "LAB": lab}, "system_account": "SYS"}
+
+
+def _user(principal: Principal) -> dict[str, Any]:
+    allowed = permissions(principal.role, principal.token)
+    if allowed is None:
+        return {"nkey": principal.key}
+    subjects = {"publish": {"allow": allowed.publish}, "subscribe": {"allow": allowed.subscribe}}
+    return {"nkey": principal.key, "permissions": subjects}

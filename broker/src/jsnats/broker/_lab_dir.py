@@ -1,0 +1,226 @@
+"""The directory of a lab: who may connect, with which key, and everything that nats-server reads and writes.
+
+    auth.json      the principals: names, roles, public keys
+    broker.json    where the broker listens and how much it stores
+    creds/         one context file for each principal, with its secret seed
+    nats.conf      made from the above, never edited by hand
+    nats.log, nats.pid, store/    the server's own
+    lab.lock       held by the one broker that runs here
+
+Files are replaced as a whole; only the owner can read the secrets or enter the directory.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import tempfile
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import nkeys
+
+from jsnats.schemas import ADMIN, EXPORTER, ROLES, ConfigurationError, check_name, escape_user
+from jsnats.sdk import Context
+
+from ._config import BrokerConfig, Principal, render
+from ._lock import editing, is_running, running
+from ._reload import reload_server
+
+BROKER = "broker"
+"""Name of the admin that the broker itself connects as, to make the streams."""
+
+SYSTEM = "system"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What a broker was last started with. `url` is what new credentials say; `store_bytes` 0 is not chosen yet."""
+
+    server_name: str
+    host: str = "127.0.0.1"
+    port: int = 4222
+    url: str = "nats://127.0.0.1:4222"
+    store_bytes: int = 0
+    max_file: int = 0
+    auth: bool = True
+
+
+def default_lab_dir() -> Path:
+    """The lab of this user: `$XDG_STATE_HOME/jsnats/lab`, normally `~/.local/state/jsnats/lab`."""
+    home = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
+    return Path(home) / "jsnats" / "lab"
+
+
+class LabDir:
+    """A lab directory. Changes of principals reach a running broker before the method returns."""
+
+    def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
+        self.path = Path(path).absolute() if path else default_lab_dir()
+        self.creds = self.path / "creds"
+        self.log = self.path / "nats.log"
+        self._auth = self.path / "auth.json"
+        self._broker = self.path / "broker.json"
+
+    # ------------------------------------------------------------------ the directory
+
+    def init(self) -> None:
+        """Create what is missing of it: the directory, the system key, the broker's own admin."""
+        self.creds.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.path.chmod(0o700)
+        with editing(self.path / "auth.lock"):
+            if not self._broker.exists():
+                self.save_settings(Settings(server_name=f"jsnats-{secrets.token_hex(4)}"))
+            if not self._auth.exists():
+                _, system = self._issue(ADMIN, SYSTEM, self.creds / "system.json")
+                _, admin = self._issue(ADMIN, BROKER)
+                self._save_principals(system.key, [admin])
+
+    def lock(self) -> AbstractContextManager[int]:
+        """Be the one broker of this lab. Raises ConfigurationError if another is."""
+        return running(self.path / "lab.lock")
+
+    def settings(self) -> Settings:
+        """What the broker was last started with. Raises ConfigurationError for a directory that is no lab."""
+        return Settings(**self._read(self._broker))
+
+    def save_settings(self, settings: Settings) -> None:
+        """Remember them for the next start and for new credentials."""
+        _write(self._broker, json.dumps(asdict(settings), indent=1))
+
+    def configure(self, settings: Settings) -> BrokerConfig:
+        """Take over where the broker listens: in nats.conf, and in the context files that lie here."""
+        with editing(self.path / "auth.lock"):
+            config = self._config(settings)
+            text = render(config)
+            self.save_settings(settings)
+            for path in self.creds.glob("*.json"):
+                context = Context.load(path)
+                if context.url != settings.url:
+                    replace(context, url=settings.url).save(path)
+            _write(self.path / "nats.conf", text)
+        return config
+
+    # ------------------------------------------------------------------ the principals
+
+    def add(self, role: str, name: str) -> Context:
+        """Let `name` in as `role` and return its context; the existing one if it is already in with that role.
+
+        Raises ConfigurationError for a role there is not, a name that cannot be, or one that has another role.
+        """
+        token = _token(role, name)
+        with self._editing() as principals:
+            known = next((each for each in principals if each.token == token), None)
+            if known and known.role != role:
+                raise ConfigurationError(f"{name!r} is already {known.role}: revoke it first, or choose another name")
+            if known and self._path(known).exists():
+                return Context.load(self._path(known))
+            context, principal = self._issue(role, name)
+            principals[:] = [*(each for each in principals if each.token != token), principal]
+        return context
+
+    def revoke(self, name: str) -> Principal:
+        """Lock `name` out; a running broker drops its connections at once. Raises ConfigurationError if unknown."""
+        with self._editing() as principals:
+            gone = self._find(principals, name)
+            if gone.name == BROKER:
+                raise ConfigurationError(f"{BROKER!r} is the broker's own name and cannot be revoked")
+            self._path(gone).unlink(missing_ok=True)
+            principals.remove(gone)
+        return gone
+
+    def principals(self) -> list[Principal]:
+        """Everybody who is let in, in order of names."""
+        rows = self._read(self._auth)["principals"]
+        known = [Principal(row["name"], escape_user(row["name"]), row["role"], row["key"]) for row in rows]
+        return sorted(known, key=lambda each: each.name)
+
+    def context(self, name: str) -> Context:
+        """The context of a principal. Raises ConfigurationError if there is none."""
+        return Context.load(self.context_path(name))
+
+    def context_path(self, name: str) -> Path:
+        """Where the context file of a principal is. Raises ConfigurationError if there is none."""
+        return self._path(self._find(self.principals(), name))
+
+    def system_context(self) -> Context:
+        """The way into the system account, where the broker tells who connects and disconnects."""
+        return Context.load(self.creds / "system.json")
+
+    # ------------------------------------------------------------------ files
+
+    @contextmanager
+    def _editing(self) -> Iterator[list[Principal]]:
+        self.init()
+        with editing(self.path / "auth.lock"):
+            before = self.principals()
+            principals = list(before)
+            yield principals
+            if principals != before:
+                self._save_principals(self._read(self._auth)["system"], principals)
+                _write(self.path / "nats.conf", render(self._config(self.settings())))
+                if is_running(self.path / "lab.lock"):
+                    reload_server(self.path)
+
+    def _config(self, settings: Settings) -> BrokerConfig:
+        return BrokerConfig(
+            server_name=settings.server_name,
+            host=settings.host,
+            port=settings.port,
+            directory=self.path,
+            max_file=settings.max_file,
+            auth=settings.auth,
+            system_key=self._read(self._auth)["system"],
+            principals=tuple(self.principals()),
+        )
+
+    def _issue(self, role: str, name: str, path: Path | None = None) -> tuple[Context, Principal]:
+        seed = nkeys.encode_seed(os.urandom(32), nkeys.PREFIX_BYTE_USER).decode()
+        context = Context(url=self.settings().url, name=name, role=role, seed=seed)
+        principal = Principal(name, context.token, role, _public_key(seed))
+        context.save(path or self._path(principal))
+        return context, principal
+
+    def _path(self, principal: Principal) -> Path:
+        return self.creds / f"{principal.role}-{principal.token}.json"
+
+    def _find(self, principals: list[Principal], name: str) -> Principal:
+        for each in principals:
+            if name in (each.name, each.token):
+                return each
+        raise ConfigurationError(f"the lab in {self.path} knows no {name!r}: see `jsnats auth ls`")
+
+    def _save_principals(self, system_key: str, principals: list[Principal]) -> None:
+        rows = [{"name": each.name, "role": each.role, "key": each.key} for each in principals]
+        _write(self._auth, json.dumps({"system": system_key, "principals": rows}, indent=1))
+
+    def _read(self, path: Path) -> dict[str, Any]:
+        try:
+            data: dict[str, Any] = json.loads(path.read_text())
+        except FileNotFoundError:
+            raise ConfigurationError(f"there is no lab in {self.path}: `jsnats auth init` makes one") from None
+        except (OSError, ValueError) as error:
+            raise ConfigurationError(f"cannot read {path}: {error}") from error
+        return data
+
+
+def _token(role: str, name: str) -> str:
+    if role not in ROLES:
+        raise ConfigurationError(f"there is no role {role!r}: use one of {', '.join(ROLES)}")
+    return check_name(name, "exporter name") if role == EXPORTER else escape_user(name)
+
+
+def _public_key(seed: str) -> str:
+    # nkeys wipes the buffer it is given, so it gets one of its own.
+    return str(nkeys.from_seed(bytearray(seed.encode())).public_key.decode())
+
+
+def _write(path: Path, text: str) -> None:
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")  # mode 0600
+    with os.fdopen(handle, "w") as file:
+        file.write(text)
+    os.replace(temporary, path)

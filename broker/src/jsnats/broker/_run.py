@@ -1,0 +1,109 @@
+"""A broker, whole: its directory, its credentials, its process, its streams."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+from jsnats.schemas import ADMIN, ConfigurationError
+from jsnats.sdk import Context, open_connection
+
+from ._ensure import default_total, ensure_streams
+from ._lab_dir import BROKER, LabDir, Settings
+from ._server import BrokerProcess, reachable
+
+
+class Broker:
+    """A running broker. `lab` is its directory, `process` the server in it, `url` what a client on this host uses."""
+
+    def __init__(self, lab: LabDir, process: BrokerProcess) -> None:
+        self.lab = lab
+        self.process = process
+        self.url = _url(reachable(process.config.host), process.config.port)
+
+    def context(self, name: str = BROKER) -> Context:
+        """The context of a principal on this host, by default the admin. Raises ConfigurationError if there is none."""
+        if not self.process.config.auth:
+            return Context(url=self.url, name=name, role=ADMIN)
+        return replace(self.lab.context(name), url=self.url)
+
+    async def add(self, role: str, name: str) -> Context:
+        """Let a principal in, now (see `LabDir.add`)."""
+        return await asyncio.to_thread(self.lab.add, role, name)
+
+    async def revoke(self, name: str) -> None:
+        """Lock a principal out, now; its connections are dropped."""
+        await asyncio.to_thread(self.lab.revoke, name)
+
+    async def restart(self) -> None:
+        """Stop the server in order and start it again on the same port and store."""
+        await self.process.stop()
+        await self.process.start()
+
+    async def kill(self) -> None:
+        """Kill the server as a crash would, and return when its successor serves."""
+        await self.process.kill()
+        await self.process.ready.wait()
+
+
+@asynccontextmanager
+async def run_broker(
+    lab_dir: str | os.PathLike[str] | None = None,
+    *,
+    listen: str = "127.0.0.1",
+    port: int = 0,
+    total_bytes: int | None = None,
+    auth: bool = True,
+) -> AsyncIterator[Broker]:
+    """Run a broker in `lab_dir` (see `default_lab_dir`) for as long as the `async with`.
+
+    `port` 0 takes a free one and keeps it through restarts. `total_bytes` is what it may store; the first run
+    chooses (see `default_total`), later ones keep it. Without `auth` it listens on loopback only.
+    Raises ConfigurationError when the lab is already running, BrokerUnfit when the server cannot be started.
+    """
+    lab = LabDir(lab_dir)
+    await asyncio.to_thread(lab.init)
+    with lab.lock() as lock:
+        settings = _settings(lab, listen, port or _free_port(listen), total_bytes, auth)
+        config = lab.configure(settings)
+        async with BrokerProcess(config, lock=lock) as process:
+            broker = Broker(lab, process)
+            await _provision(broker, settings.store_bytes)
+            yield broker
+
+
+def _settings(lab: LabDir, listen: str, port: int, total_bytes: int | None, auth: bool) -> Settings:
+    known = lab.settings()
+    store = total_bytes or known.store_bytes or default_total(lab.path)
+    # The shares add up to all of it; the rest is for streams of others. A smaller store comes into force only
+    # after the streams were made smaller, so the server may not refuse the old ones when it starts.
+    room = max(store, known.store_bytes) * 5 // 4
+    # Credentials are used on other hosts, where an address like 0.0.0.0 means nothing.
+    url = _url(socket.gethostname() if listen != reachable(listen) else listen, port)
+    return replace(known, host=listen, port=port, url=url, store_bytes=store, max_file=room, auth=auth)
+
+
+def _url(host: str, port: int) -> str:
+    return f"nats://[{host}]:{port}" if ":" in host else f"nats://{host}:{port}"
+
+
+def _free_port(listen: str) -> int:
+    family = socket.AF_INET6 if ":" in listen else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        try:
+            probe.bind((listen, 0))
+        except OSError as error:
+            raise ConfigurationError(f"cannot listen on {listen}: {error.strerror}") from error
+        return int(probe.getsockname()[1])
+
+
+async def _provision(broker: Broker, total_bytes: int) -> None:
+    nc = await open_connection(broker.context(), name="jsnats broker")
+    try:
+        await ensure_streams(nc, total_bytes)
+    finally:
+        await nc.close()

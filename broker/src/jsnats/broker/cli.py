@@ -1,0 +1,195 @@
+"""`jsnats broker` and `jsnats auth`. What they need is imported when they run, so that `--help` stays fast."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from ._ensure import Usage
+
+broker_app = typer.Typer(help="Run the broker of a lab.", no_args_is_help=True)
+auth_app = typer.Typer(help="Say who may connect to the broker.", no_args_is_help=True)
+
+Dir = Annotated[
+    Path | None, typer.Option("--dir", help="Directory of the lab.", show_default="~/.local/state/jsnats/lab")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+
+
+class Role(StrEnum):
+    """The roles that people add."""
+
+    exporter = "exporter"
+    user = "user"
+    viewer = "viewer"
+
+
+@broker_app.command()
+def run(
+    directory: Dir = None,
+    listen: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for the network.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 for a free one.")] = 4222,
+    store_size: Annotated[
+        str, typer.Option(help="Bytes to store at most: 500M, 10G.", show_default="20 % of the disk")
+    ] = "",
+) -> None:
+    """Run the broker until Ctrl-C, with JetStream, roles and streams."""
+    import asyncio
+    import logging
+
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    with _one_line_errors():
+        asyncio.run(_serve(directory, listen, port, _bytes(store_size)))
+
+
+@broker_app.command("df")
+def show_usage(directory: Dir = None, as_json: Json = False) -> None:
+    """Show how full the streams are, and how old the oldest message of each is."""
+    import asyncio
+    from dataclasses import asdict
+
+    with _one_line_errors():
+        rows = asyncio.run(_usage(directory))
+    if as_json:
+        _print_json([asdict(row) for row in rows])
+        return
+    typer.echo(f"{'STREAM':<20} {'USED':>8} {'OF':>8} {'MESSAGES':>10}  OLDEST")
+    for row in rows:
+        line = f"{row.stream:<20} {_size(row.bytes):>8} {_size(row.max_bytes):>8} {row.messages:>10}  {_age(row.age_s)}"
+        typer.echo(line.rstrip())
+
+
+@auth_app.command()
+def init(directory: Dir = None) -> None:
+    """Make the directory of a lab, if it is not there."""
+    from ._lab_dir import LabDir
+
+    with _one_line_errors():
+        lab = LabDir(directory)
+        lab.init()
+    typer.echo(str(lab.path))
+
+
+@auth_app.command()
+def add(
+    role: Annotated[Role, typer.Argument(help="What it may do.")],
+    name: Annotated[str, typer.Argument(help="Its name; no two principals share one.")],
+    directory: Dir = None,
+    output: Annotated[Path | None, typer.Option(help="Write the context file here too.")] = None,
+) -> None:
+    """Let somebody connect, and print where the context file is. It holds a secret: hand it over safely."""
+    from ._lab_dir import LabDir
+
+    with _one_line_errors():
+        lab = LabDir(directory)
+        context = lab.add(role.value, name)
+        if output:
+            context.save(output)
+        typer.echo(str(output or lab.context_path(name)))
+
+
+@auth_app.command("ls")
+def list_principals(directory: Dir = None, as_json: Json = False) -> None:
+    """List who may connect."""
+    from ._lab_dir import LabDir
+
+    with _one_line_errors():
+        principals = LabDir(directory).principals()
+    if as_json:
+        _print_json([{"name": each.name, "role": each.role, "key": each.key} for each in principals])
+        return
+    for each in principals:
+        typer.echo(f"{each.role:<10} {each.name}")
+
+
+@auth_app.command()
+def revoke(name: Annotated[str, typer.Argument(help="The name.")], directory: Dir = None) -> None:
+    """Lock somebody out; open connections are dropped at once."""
+    from ._lab_dir import LabDir
+
+    with _one_line_errors():
+        gone = LabDir(directory).revoke(name)
+    typer.echo(f"{gone.role} {gone.name} revoked")
+
+
+async def _serve(directory: Path | None, listen: str, port: int, total_bytes: int | None) -> None:
+    import asyncio
+    import signal
+
+    from ._run import run_broker
+
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with run_broker(directory, listen=listen, port=port, total_bytes=total_bytes) as broker:
+        typer.echo(f"broker     {broker.lab.settings().url}")
+        typer.echo(f"lab        {broker.lab.path}")
+        typer.echo(f"log        {broker.lab.log}")
+        typer.echo("next       jsnats auth add user NAME   (Ctrl-C stops the broker)")
+        await stop.wait()
+
+
+async def _usage(directory: Path | None) -> list[Usage]:
+    from jsnats.sdk import open_connection
+
+    from ._ensure import df
+    from ._lab_dir import BROKER, LabDir
+
+    nc = await open_connection(LabDir(directory).context(BROKER), name="jsnats broker df")
+    try:
+        return await df(nc)
+    finally:
+        await nc.close()
+
+
+@contextmanager
+def _one_line_errors() -> Iterator[None]:
+    from jsnats.schemas import JsnatsError
+
+    try:
+        yield
+    except JsnatsError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(error.exit_code) from None
+
+
+def _bytes(text: str) -> int | None:
+    if not text:
+        return None
+    number, unit = (text[:-1], text[-1].upper()) if text[-1].isalpha() else (text, "")
+    if not number.isdigit() or unit not in _UNITS or int(number) == 0:
+        _refuse(f"--store-size {text!r} is no size: write it like 500M or 10G")
+    return int(number) * _UNITS[unit]
+
+
+def _refuse(message: str) -> NoReturn:
+    from jsnats.schemas import ConfigurationError
+
+    raise ConfigurationError(message)
+
+
+def _size(count: int) -> str:
+    unit = max((unit for unit in _UNITS if count >= _UNITS[unit]), key=_UNITS.__getitem__, default="")
+    return f"{count / _UNITS[unit]:.1f}{unit}" if unit else str(count)
+
+
+def _age(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    days, rest = divmod(int(seconds), 86_400)
+    hours, rest = divmod(rest, 3600)
+    return f"{days}d {hours}h" if days else f"{hours}h {rest // 60}m" if hours else f"{rest // 60}m {rest % 60}s"
+
+
+def _print_json(value: Any) -> None:
+    import json
+
+    typer.echo(json.dumps(value, indent=1))

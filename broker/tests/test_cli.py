@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from jsnats.broker.cli import auth_app, broker_app
+from jsnats.broker.testing import TestBroker
+from jsnats.sdk import Context
+
+
+def auth(*args: str | Path):
+    """Run `jsnats auth`."""
+    return CliRunner().invoke(auth_app, [str(arg) for arg in args])
+
+
+def test_add_list_revoke(tmp_path: Path) -> None:
+    """Somebody added is listed, has a context file where asked for, and is gone after revoke."""
+    out = tmp_path / "ann.json"
+    assert auth("add", "user", "ann", "--dir", tmp_path / "lab", "--output", out).output.strip() == str(out)
+    assert Context.load(out).role == "user"
+    rows = json.loads(auth("ls", "--json", "--dir", tmp_path / "lab").output)
+    assert {row["name"]: row["role"] for row in rows} == {"ann": "user", "broker": "admin"}
+    assert auth("revoke", "ann", "--dir", tmp_path / "lab").exit_code == 0
+    assert "ann" not in auth("ls", "--dir", tmp_path / "lab").output
+
+
+def test_errors_are_one_line(tmp_path: Path) -> None:
+    """A mistake gives one line on stderr and the error's exit code."""
+    result = auth("revoke", "ann", "--dir", tmp_path)
+    assert result.exit_code == 2
+    assert len(auth("add", "exporter", "a.b", "--dir", tmp_path).stderr.splitlines()) == 1
+
+
+def test_bad_store_size(tmp_path: Path) -> None:
+    """A size that is none is refused before anything starts."""
+    result = CliRunner().invoke(broker_app, ["run", "--dir", str(tmp_path), "--store-size", "lots"])
+    assert (result.exit_code, "like 500M" in result.stderr) == (2, True)
+
+
+def test_df(broker: TestBroker) -> None:
+    """df shows each stream of a running lab."""
+    plain = CliRunner().invoke(broker_app, ["df", "--dir", str(broker.directory)])
+    assert "JSNATS_CONSOLE" in plain.output
+    rows = json.loads(CliRunner().invoke(broker_app, ["df", "--json", "--dir", str(broker.directory)]).output)
+    assert {row["stream"]: row["max_bytes"] for row in rows}["JSNATS_BLOBS"] == 200_000_000
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_run_prints_where_it_is_and_stops_cleanly(tmp_path: Path, number: signal.Signals) -> None:
+    """`broker run` says its address and ends with 0 and no complaint on Ctrl-C or SIGTERM."""
+    code = "from jsnats.broker.cli import broker_app; broker_app()"
+    command = [sys.executable, "-c", code, "run", "--dir", tmp_path, "--port", "0", "--store-size", "50M"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stdout.readline().startswith("broker     nats://127.0.0.1:")
+        process.stdout.readline(), process.stdout.readline(), process.stdout.readline()
+        process.send_signal(number)
+        _, complaints = process.communicate(timeout=20)
+    assert (process.returncode, complaints) == (0, "")
+
+
+def test_help_loads_no_nats() -> None:
+    """The commands can be listed without loading the NATS client or the crypto library."""
+    code = "import sys, jsnats.broker.cli; print([m for m in ('nats', 'nkeys', 'asyncio') if m in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"

@@ -1,0 +1,35 @@
+import jsnats.client
+from jsnats.common.utils import serve
+from jsnats_driver_composite.client import CompositeClient
+from jsnats_driver_composite.driver import Composite
+
+
+class HarnessClient(CompositeClient):
+    """A client that extends the one of this package."""
+
+
+class Harness(Composite):
+    """A driver that extends the one of this package."""
+
+    @classmethod
+    def client(cls) -> str:
+        """Return the class above."""
+        return f"{__name__}.HarnessClient"
+
+
+def test_the_client_is_the_one_of_the_core() -> None:
+    """The package's name and the core's are one class."""
+    assert CompositeClient is jsnats.client.CompositeClient
+
+
+def test_children_are_reached_through_their_parents() -> None:
+    """A composite in a composite is an attribute of an attribute."""
+    with serve(Composite(children={"outer": Composite(children={"inner": Composite()})})) as client:
+        assert isinstance(client.outer.inner, CompositeClient)
+
+
+def test_a_composite_can_be_extended() -> None:
+    """A subclass on both sides keeps its children."""
+    with serve(Harness(children={"spare": Composite()})) as client:
+        assert type(client).__name__ == "HarnessClient"
+        assert isinstance(client.spare, CompositeClient)

@@ -1,0 +1,5 @@
+"""A node that only has children."""
+
+from jsnats.driver import Composite
+
+__all__ = ["Composite"]

@@ -1,0 +1,128 @@
+"""Records in the buckets: an exporter's tree, the interfaces of its drivers, its presence, its lease.
+
+Stored as JSON, so that any tool reads them. A reader ignores fields it does not know.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, Self
+
+from ._codec import decode_json, encode_json
+from ._errors import ProtocolError
+
+Kind = Literal["call", "stream", "bytes"]
+LeasePolicy = Literal["if-held", "required"]
+
+
+class _Record:
+    """Encoding shared by the records; unknown fields of a newer version are dropped."""
+
+    def encode(self) -> bytes:
+        return encode_json(asdict(self))  # type: ignore[call-overload]
+
+    @classmethod
+    def from_map(cls, data: object) -> Self:
+        fields: dict[str, Any] = cls.__dataclass_fields__  # type: ignore[attr-defined]
+        if not isinstance(data, dict):
+            raise ProtocolError(f"a {cls.__name__} must be a map, not {type(data).__name__}")
+        try:
+            return cls(**{key: value for key, value in data.items() if key in fields})
+        except TypeError as error:
+            raise ProtocolError(f"a {cls.__name__} lacks a field: {error}") from error
+
+    @classmethod
+    def decode(cls, body: bytes) -> Self:
+        return cls.from_map(decode_json(body))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MethodRecord(_Record):
+    """One exported method: `params` is the JSON Schema of its arguments (an object, properties in positional order,
+    `x-var-positional` for `*args`), `result` that of its result, or of one item of a stream."""
+
+    kind: Kind
+    doc: str = ""
+    params: dict[str, Any] = field(default_factory=dict)
+    result: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InterfaceRecord(_Record):
+    """All exported methods of a driver class, stored once under the SHA-256 of its encoding."""
+
+    methods: dict[str, MethodRecord]
+
+    @classmethod
+    def from_map(cls, data: object) -> Self:
+        methods = data.get("methods") if isinstance(data, dict) else None
+        if not isinstance(methods, dict):
+            raise ProtocolError("an interface record has a map of methods")
+        return cls(methods={name: MethodRecord.from_map(value) for name, value in methods.items()})
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 in hex of the canonical JSON (sorted keys): the name it is stored under."""
+        canonical = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeRecord(_Record):
+    """One driver of a tree. `path` is dotted, "" for the root; `client` the dotted path of its client class;
+    `interface` the digest of its interface; `package` what a client installs to get the class."""
+
+    path: str
+    client: str
+    interface: str
+    driver: str = ""
+    package: str = ""
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TreeRecord(_Record):
+    """What an exporter publishes of itself. Nodes stand in order: a parent before its children."""
+
+    name: str
+    instance: str
+    nodes: list[NodeRecord]
+    labels: dict[str, str] = field(default_factory=dict)
+    lease: LeasePolicy = "if-held"
+    version: str = ""
+    protocol: str = "1"
+
+    @classmethod
+    def from_map(cls, data: object) -> Self:
+        if not isinstance(data, dict) or not isinstance(data.get("nodes"), list):
+            raise ProtocolError("a tree record has a list of nodes")
+        known = {key: value for key, value in data.items() if key in cls.__dataclass_fields__}
+        known["nodes"] = [NodeRecord.from_map(node) for node in data["nodes"]]
+        try:
+            return cls(**known)
+        except TypeError as error:
+            raise ProtocolError(f"a tree record lacks a field: {error}") from error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PresenceRecord(_Record):
+    """Who serves an exporter right now. `since` is Unix time in seconds in the exporter's clock."""
+
+    instance: str
+    state: str = "available"
+    host: str = ""
+    pid: int = 0
+    since: float = 0.0
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseRecord(_Record):
+    """Who holds an exporter. `epoch` is the revision of the grant; `end` Unix time in seconds, 0 for no end."""
+
+    holder: str
+    epoch: int
+    end: float = 0.0
+    co_holders: list[str] = field(default_factory=list)

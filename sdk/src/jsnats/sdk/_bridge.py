@@ -1,0 +1,57 @@
+"""The event loop behind the sync API: one daemon thread for the whole process.
+
+A sync call costs one hop to that thread and one back. Waiting in it is interruptible: Ctrl-C cancels the call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import threading
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+_lock = threading.Lock()
+_shared: Bridge | None = None
+
+
+class Bridge:
+    """An event loop in a thread of its own."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._serve, name="jsnats-loop", daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        self.loop.run_forever()
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine on the loop and wait for its result. Raises RuntimeError when called from that loop."""
+        if threading.current_thread() is self._thread:
+            work.close()
+            raise RuntimeError("a sync call inside the event loop would wait for itself: use the ..._async twin")
+        future = asyncio.run_coroutine_threadsafe(work, self.loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()  # Ctrl-C while waiting; without effect when the coroutine itself raised
+            raise
+
+    def stop(self) -> None:
+        """Stop the loop at exit; what still runs is dropped."""
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join(1.0)
+
+
+def shared_bridge() -> Bridge:
+    """The loop of this process, started at first use."""
+    global _shared
+    with _lock:
+        if _shared is None:
+            _shared = Bridge()
+            atexit.register(_shared.stop)
+        return _shared

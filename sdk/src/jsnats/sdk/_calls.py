@@ -1,0 +1,397 @@
+"""Calls: one message there, one back, and everything that can go wrong in between.
+
+The caller never waits blindly. After a second of silence it asks the exporter on ctl whether the call runs: no
+responders means the agent is dead; an unknown call was lost on the way and is sent again under the same id; a
+finished one is answered again. After a reconnect every open call is sent again with the agent instance it went to,
+and the agent attaches it to the call that runs or returns the answer it kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from jsnats.schemas import (
+    MSGPACK,
+    BrokerUnreachable,
+    CallError,
+    DeadlineExceeded,
+    ExporterOffline,
+    TooLarge,
+    call_subject,
+    content_type,
+    ctl_subject,
+    decode,
+    encode_msgpack,
+    error_from_wire,
+    headers as h,
+)
+
+from ._connection import Connection, Disconnected, NoResponders
+from ._nats import Msg
+from ._replay import stored_result
+
+log = logging.getLogger("jsnats.calls")
+
+SILENCE_S = 1.0
+"""Silence after which a caller asks whether its call still runs."""
+UNANSWERED_S = 10.0
+"""How long a probe may stay unanswered: a busy interpreter is not a dead one."""
+GRACE_S = 5.0
+"""After a reconnect of ours, how long the agent may take to be back before "no responders" counts."""
+OUTAGE_S = 60.0
+"""How long open calls wait for the broker to come back."""
+PART_SIZE = 512 * 1024
+PART_WINDOW = 8
+MAX_ARGUMENTS = 64 << 20
+
+Progress = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a call is made. `timeout_s` becomes its deadline; `on_progress` gets maps with done, total, message;
+    `detach` lets it go on without its caller."""
+
+    timeout_s: float | None = None
+    on_progress: Progress | None = None
+    detach: bool = False
+
+
+DEFAULT = Options()
+
+
+def encode_arguments(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
+    """Body of a call: empty, an array or a map."""
+    if args:
+        return encode_msgpack(args)
+    return encode_msgpack(kwargs) if kwargs else b""
+
+
+class Call:
+    """One open call. `exchange()` sends it and returns the final reply."""
+
+    def __init__(self, caller: Caller, exporter: str, path: str, method: str, body: bytes, options: Options) -> None:
+        self.caller = caller
+        self.exporter, self.path, self.method = exporter, path, method
+        self.id = secrets.token_hex(16)
+        self.subject = call_subject(exporter, caller.connection.token, path, method)
+        self.control = ctl_subject(exporter, caller.connection.token, self.id)
+        self.body = body
+        self.options = options
+        self.headers = {h.VERSION: h.PROTOCOL, h.CALL: self.id, h.CONTENT_TYPE: MSGPACK}
+        self.parts: list[bytes] = []
+        self.instance = caller.instances.get(exporter, "-")
+        self.sent_at = self.heard = 0.0
+        self.reply = ""
+        self.final: asyncio.Future[Msg] = caller.loop.create_future()
+        self.probing = False
+
+    async def exchange(self) -> Msg:
+        """Send and wait for the last reply. Raises CallError and BrokerError."""
+        timer = None
+        self.open()
+        try:
+            if self.options.timeout_s is not None:
+                timer = self.caller.loop.call_later(self.options.timeout_s, self.fail, self._late())
+                await self._set_deadline(self.options.timeout_s)
+            await self.send()
+            return await self.final
+        except (asyncio.CancelledError, DeadlineExceeded):
+            await self.cancel()
+            raise
+        finally:
+            if timer:
+                timer.cancel()
+            self.caller.unwatch(self)
+
+    def open(self) -> None:
+        """Complete the headers, expect replies, be watched. Arguments too large for one message become parts."""
+        if self.options.on_progress:
+            self.headers[h.PROGRESS] = "1"
+        if self.options.detach:
+            self.headers[h.DETACH] = "1"
+        if len(self.body) > PART_SIZE:
+            self._cut()
+        self.reply = self.caller.connection.expect(self.subject, self.on_message, self.fail)
+        self.caller.watch(self)
+
+    def _cut(self) -> None:
+        if len(self.body) > MAX_ARGUMENTS:
+            text = f"arguments of {len(self.body) >> 20} MiB are over the limit of {MAX_ARGUMENTS >> 20} MiB"
+            raise TooLarge(text, path=self.path, method=self.method)
+        self.parts = [self.body[i : i + PART_SIZE] for i in range(0, len(self.body), PART_SIZE)]
+        self.body = b""
+        self.headers[h.PARTS] = str(len(self.parts))
+
+    def _late(self) -> DeadlineExceeded:
+        return DeadlineExceeded(f"no result within {self.options.timeout_s:g} s", path=self.path, method=self.method)
+
+    async def _set_deadline(self, timeout_s: float) -> None:
+        end = time.monotonic() + timeout_s
+        try:
+            async with asyncio.timeout(timeout_s):
+                offset = await self.caller.clock_offset(self.exporter)
+        except TimeoutError:
+            raise self._late() from None
+        self.headers[h.DEADLINE] = str(int((end + offset) * 1000))
+
+    async def send(self) -> None:
+        """Send the call, waiting for a connection if there is none. A second time it names where it went before."""
+        now = self.caller.loop.time()
+        if self.sent_at:
+            self.headers[h.RETRY] = f"{self.instance} {int((now - self.sent_at) * 1000)}"
+        self.heard = now
+        while not self.final.done():
+            try:
+                await self.caller.connection.publish(self.subject, self.body, reply=self.reply, headers=self.headers)
+            except Disconnected:
+                await self.caller.wait_connected()
+            else:
+                self.sent_at = self.sent_at or now
+                self.heard = self.caller.loop.time()
+                return
+
+    async def cancel(self) -> None:
+        """Tell the exporter that nobody wants the result any more."""
+        if self.sent_at:
+            await self.caller.control(self.control, "cancel")
+
+    # ------------------------------------------------------------------ what comes back
+
+    def on_message(self, message: Msg) -> None:
+        """Handle a message on our reply subject."""
+        self.heard = self.caller.loop.time()
+        headers = message.headers
+        if headers is None:
+            self._settle(message)
+        elif headers.get(h.STATUS) == "503":
+            self.no_responders()
+        elif h.INTERIM in headers:
+            self._interim(headers[h.INTERIM], message)
+        else:
+            self._settle(message)
+
+    def _settle(self, message: Msg) -> None:
+        if not self.final.done():
+            self.final.set_result(message)
+
+    def accepted(self, message: Msg) -> None:
+        """The exporter has begun. A detached call needs no more than that."""
+        if self.options.detach:
+            self._settle(message)
+
+    def fail(self, error: Exception) -> None:
+        """End the call with an error of this side."""
+        if not self.final.done():
+            self.final.set_exception(error)
+
+    def _interim(self, kind: str, message: Msg) -> None:
+        content = decode(message.data, content_type(message.headers)) or {}
+        self.instance = content.get("instance", self.instance)
+        if kind == "parts":
+            self.caller.connection.spawn(self._send_parts(int(content.get("have", 0))))
+        elif kind == "progress" and self.options.on_progress:
+            self.options.on_progress(content)
+        elif kind == "accepted":
+            self.accepted(message)
+
+    async def _send_parts(self, have: int) -> None:
+        """Send the argument parts from number `have` on; each one is answered with how many are there."""
+        for start in range(have, len(self.parts), PART_WINDOW):
+            window = range(start, min(start + PART_WINDOW, len(self.parts)))
+            try:
+                await asyncio.gather(*(self._send_part(index) for index in window))
+            except (Disconnected, NoResponders, TimeoutError):
+                return  # the silence that follows makes the watchdog ask, and the answer says where to go on
+            self.heard = self.caller.loop.time()
+
+    async def _send_part(self, index: int) -> None:
+        headers = {h.VERSION: h.PROTOCOL, h.CTL: "part", h.PART: f"{index}/{len(self.parts)}"}
+        await self.caller.connection.request(self.control, self.parts[index], headers=headers)
+
+    def no_responders(self) -> None:
+        """The broker knows no subscriber: dead, unless we have only just come back ourselves."""
+        if self.caller.in_grace():
+            self.heard = self.caller.loop.time()
+            self.caller.loop.call_later(0.25, self.again)
+        else:
+            self.fail(ExporterOffline(self._offline_text(), path=self.path, method=self.method))
+
+    def _offline_text(self) -> str:
+        known = "the call may have run" if self.instance != "-" and self.sent_at and h.RETRY in self.headers else ""
+        advice = f"exporter {self.exporter!r} is offline"
+        return f"{advice}; {known}" if known else f"{advice}: see `jsnats ls`"
+
+    def again(self) -> None:
+        """Send once more under the same id."""
+        if not self.final.done():
+            self.caller.connection.spawn(self.send())
+
+    # ------------------------------------------------------------------ silence
+
+    def tick(self, now: float) -> None:
+        """Called a few times a second: probe after silence."""
+        if not self.probing and now - self.heard > SILENCE_S and self.sent_at:
+            self.probing = True
+            self.caller.connection.spawn(self._probe())
+
+    async def _probe(self) -> None:
+        try:
+            state = await self.caller.control(self.control, "probe", timeout_s=UNANSWERED_S)
+        except NoResponders:
+            self.no_responders()
+        except TimeoutError:
+            if self.caller.connection.connected.is_set():
+                text = f"exporter {self.exporter!r} has not answered for {UNANSWERED_S:g} s; the call may have run"
+                self.fail(ExporterOffline(text, path=self.path, method=self.method))
+        else:
+            self._on_state(state)
+        finally:
+            self.probing = False
+
+    def _on_state(self, state: dict[str, Any] | None) -> None:
+        if state is None:  # disconnected: the reconnect takes care
+            return
+        self.heard = self.caller.loop.time() + min(4.0, self.heard - self.sent_at)
+        if state.get("state") in ("unknown", "parts"):
+            self.again()
+
+
+class Caller:
+    """Makes calls over one connection and watches the open ones."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.loop = asyncio.get_running_loop()
+        self.instances: dict[str, str] = {}
+        self._open: dict[Any, None] = {}
+        self._offsets: dict[str, tuple[float, float]] = {}
+        self._watchdog: asyncio.Task[None] | None = None
+        connection.on_reconnect.append(self._resume)
+
+    async def call(self, exporter: str, path: str, method: str, body: bytes, options: Options = DEFAULT) -> Any:
+        """Make one call and return its result as plain data. Raises CallError, BrokerError."""
+        call = Call(self, exporter, path, method, body, options)
+        return await self.result(call, await call.exchange())
+
+    async def detach(self, exporter: str, path: str, method: str, body: bytes) -> str:
+        """Start a call that goes on without its caller; return its job id, `<exporter>.<call>`."""
+        call = Call(self, exporter, path, method, body, Options(detach=True))
+        message = await call.exchange()
+        if message.headers and h.ERROR in message.headers:
+            raise self.remote_error(message)
+        return f"{exporter}.{call.id}"
+
+    async def result(self, call: Call, message: Msg) -> Any:
+        """Decode a final reply; a big result is read from where it is stored."""
+        headers = message.headers
+        if not headers:
+            return decode(message.data, MSGPACK)
+        kind = headers.get(h.CONTENT_TYPE, MSGPACK)
+        if h.ERROR in headers:
+            raise self.remote_error(message, kind)
+        if h.PARTS in headers:
+            return await stored_result(self.connection, call.exporter, call.id)
+        return decode(message.data, kind)
+
+    @staticmethod
+    def remote_error(message: Msg, kind: str = MSGPACK) -> CallError:
+        """The error that a reply carries."""
+        headers = message.headers or {}
+        code = headers.get(h.ERROR_CODE, "")
+        return error_from_wire(int(code) if code.isdigit() else 500, decode(message.data, kind))
+
+    async def control(
+        self, subject: str, verb: str, body: dict[str, Any] | None = None, *, timeout_s: float = 0.0
+    ) -> dict[str, Any] | None:
+        """Send a control message; with a timeout, wait for the answer. None when there is no connection."""
+        headers = {h.VERSION: h.PROTOCOL, h.CTL: verb, h.CONTENT_TYPE: MSGPACK}
+        content = encode_msgpack(body) if body else b""
+        try:
+            if not timeout_s:
+                await self.connection.publish(subject, content, headers=headers)
+                return None
+            message = await self.connection.request(subject, content, headers=headers, timeout_s=timeout_s)
+        except Disconnected:
+            return None
+        if message.headers and h.ERROR in message.headers:
+            raise self.remote_error(message)
+        answer: dict[str, Any] = decode(message.data, MSGPACK) or {}
+        return answer
+
+    async def clock_offset(self, exporter: str) -> float:
+        """Seconds to add to time.monotonic() here to get Unix time there; asked again after a minute."""
+        offset, measured = self._offsets.get(exporter, (0.0, float("-inf")))
+        begin = time.monotonic()
+        if begin - measured < 60.0:
+            return offset
+        subject = ctl_subject(exporter, self.connection.token, secrets.token_hex(16))
+        answer = None
+        while answer is None:
+            await self.wait_connected()
+            begin = time.monotonic()
+            try:
+                answer = await self.control(subject, "probe", timeout_s=UNANSWERED_S)
+            except NoResponders:
+                if not self.in_grace():
+                    raise ExporterOffline(f"exporter {exporter!r} is offline: see `jsnats ls`") from None
+                await asyncio.sleep(0.25)
+        end = time.monotonic()
+        offset = float(answer["time"]) / 1000 - (begin + end) / 2
+        self._offsets[exporter] = (offset, end)
+        return offset
+
+    # ------------------------------------------------------------------ watching
+
+    def in_grace(self) -> bool:
+        """Say whether we came back so recently that the agent may not be back yet."""
+        return self.loop.time() - self.connection.reconnected_at < GRACE_S
+
+    async def wait_connected(self) -> None:
+        """Wait for the broker to be there. Raises BrokerUnreachable after OUTAGE_S."""
+        try:
+            async with asyncio.timeout(OUTAGE_S):
+                await self.connection.connected.wait()
+        except TimeoutError:
+            raise BrokerUnreachable(f"the broker at {self.connection.context.url} did not come back within {OUTAGE_S:g} s") from None
+
+    def watch(self, item: Any) -> None:
+        """Give `item` its ticks, and `again()` on reconnect, until it is unwatched."""
+        self._open[item] = None
+        if self._watchdog is None or self._watchdog.done():
+            self._watchdog = self.loop.create_task(self._tick())
+
+    def unwatch(self, item: Any) -> None:
+        """Stop watching; nothing more is expected for it."""
+        self._open.pop(item, None)
+        self.connection.drop(item.reply)
+
+    async def _tick(self) -> None:
+        down_since: float | None = None
+        while self._open:
+            await asyncio.sleep(0.25)
+            now = self.loop.time()
+            if self.connection.connected.is_set():
+                down_since = None
+                for item in list(self._open):
+                    item.tick(now)
+                continue
+            down_since = down_since or now
+            if now - down_since > OUTAGE_S:
+                for item in list(self._open):
+                    item.fail(BrokerUnreachable(f"the broker did not come back within {OUTAGE_S:g} s; the call may have run"))
+
+    async def _resume(self) -> None:
+        for item in list(self._open):
+            item.again()
+
+    async def close(self) -> None:
+        """Stop the watchdog."""
+        if self._watchdog:
+            self._watchdog.cancel()

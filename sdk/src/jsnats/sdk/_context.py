@@ -1,0 +1,81 @@
+"""Where the broker is and who we are there: the context file, and how one is found.
+
+A context file is JSON with mode 0600: url, name, role, seed. `jsnats auth add` writes one for each principal,
+`jsnats up` one for as long as it runs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from jsnats.schemas import ADMIN, ROLES, USER, ConfigurationError, escape_user
+
+DEFAULT_URL = "nats://127.0.0.1:4222"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """A way into a lab. `seed` is the NKey seed, "" for a broker without authentication."""
+
+    url: str
+    name: str
+    role: str = USER
+    seed: str = ""
+
+    @property
+    def token(self) -> str:
+        """The name as it stands in subjects."""
+        return escape_user(self.name)
+
+    def save(self, path: Path) -> None:
+        """Write the file with mode 0600, whole or not at all."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".context-")
+        with os.fdopen(handle, "w") as file:
+            json.dump(asdict(self), file, indent=1)
+            file.write("\n")
+        os.replace(temporary, path)
+
+    @classmethod
+    def load(cls, path: Path) -> Context:
+        """Read a context file. Raises ConfigurationError with what is wrong in it."""
+        try:
+            data = json.loads(path.read_text())
+        except FileNotFoundError:
+            raise ConfigurationError(f"no context file {path}: `jsnats up` or `jsnats auth add` write one") from None
+        except (OSError, ValueError) as error:
+            raise ConfigurationError(f"cannot read context file {path}: {error}") from error
+        fields = {key: str(data[key]) for key in ("url", "name", "role", "seed") if isinstance(data, dict) and key in data}
+        if "url" not in fields or "name" not in fields or fields.get("role", USER) not in ROLES:
+            raise ConfigurationError(f"context file {path} needs url, name and a role of {', '.join(ROLES)}")
+        return cls(**fields)
+
+
+def default_path() -> Path:
+    """The context used when nothing else is named."""
+    home = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+    return Path(home) / "jsnats" / "context.json"
+
+
+def find_context(url: str | None = None, path: str | os.PathLike[str] | None = None) -> Context:
+    """Choose the context: the arguments, then JSNATS_CONTEXT, JSNATS_URL, the default file, a local broker.
+
+    A `url` replaces the one in the file. Raises ConfigurationError for a file that is named but not usable.
+    """
+    url = url or os.environ.get("JSNATS_URL")
+    named = path or os.environ.get("JSNATS_CONTEXT")
+    if named:
+        found = Context.load(Path(named))
+    elif not url and default_path().exists():
+        found = Context.load(default_path())
+    else:
+        return Context(url=url or DEFAULT_URL, name=_login(), role=ADMIN)
+    return Context(url=url, name=found.name, role=found.role, seed=found.seed) if url else found
+
+
+def _login() -> str:
+    return os.environ.get("JSNATS_USER") or os.environ.get("USER") or "anonymous"

@@ -1,0 +1,269 @@
+"""The lab as a client sees it: which exporters there are, and the tree of each as clients.
+
+`connect()` for scripts and the shell, `connect_async()` for asyncio; both give the same things.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Self
+
+from jsnats.schemas import (
+    INTERFACE,
+    LAB,
+    PRESENCE,
+    TREE,
+    ConfigurationError,
+    InterfaceRecord,
+    LeaseRecord,
+    MethodNotFound,
+    OutcomeUnknown,
+    PresenceRecord,
+    TreeRecord,
+    interface_key,
+    tree_key,
+)
+
+from ._bridge import Bridge, shared_bridge
+from ._buckets import last_record
+from ._calls import Caller
+from ._connection import Connection, open_connection
+from ._context import Context, find_context
+from ._nats import Msg
+from ._replay import replay
+from ._results import AsyncResults, ResultStream
+from ._sync import drain
+
+if TYPE_CHECKING:
+    from jsnats.client import DriverClient
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExporterInfo:
+    """One line of `jsnats ls`. `since` is Unix time in seconds, 0.0 when offline; `holder` "" when free."""
+
+    name: str
+    labels: dict[str, str] = field(default_factory=dict)
+    online: bool = False
+    state: str = "offline"
+    host: str = ""
+    since: float = 0.0
+    lease: str = "if-held"
+    holder: str = ""
+    drivers: int = 0
+    version: str = ""
+
+
+class AsyncLab:
+    """A connection to a lab, for asyncio."""
+
+    def __init__(self, connection: Connection, bridge: Bridge | None = None) -> None:
+        self.connection = connection
+        self.caller = Caller(connection)
+        self.bridge = bridge
+        self._interfaces: dict[str, InterfaceRecord] = {}
+
+    @property
+    def user(self) -> str:
+        """Who we are in this lab."""
+        return self.connection.context.name
+
+    async def tree(self, exporter: str) -> TreeRecord:
+        """What an exporter has published. Raises MethodNotFound, naming those that exist, if there is none."""
+        record = await last_record(self.connection, TREE.name, tree_key(exporter))
+        if record is None or not record.body:
+            names = ", ".join(sorted([info.name for info in await self.exporters()])) or "none"
+            raise MethodNotFound(f"no exporter {exporter!r} in this lab; there is: {names}")
+        tree = TreeRecord.decode(record.body)
+        self.caller.instances[exporter] = tree.instance
+        return tree
+
+    async def interface(self, digest: str) -> InterfaceRecord:
+        """The interface with that SHA-256; each is read once."""
+        if digest not in self._interfaces:
+            record = await last_record(self.connection, INTERFACE.name, interface_key(digest))
+            if record is None or not record.body:
+                raise MethodNotFound(f"the lab does not know interface {digest[:12]}: restart the exporter")
+            self._interfaces[digest] = InterfaceRecord.decode(record.body)
+        return self._interfaces[digest]
+
+    async def exporters(self) -> list[ExporterInfo]:
+        """All exporters the lab knows, by name, present or not."""
+        trees, presence, leases = await asyncio.gather(
+            self._bucket(TREE.name, "$KV.jsnats_tree.>"),
+            self._bucket(PRESENCE.name, "$KV.jsnats_presence.>"),
+            self._bucket(LAB.name, "$KV.jsnats_lab.>"),
+        )
+        return [_info(TreeRecord.decode(body), presence.get(name), leases.get(f"lease.{name}")) for name, body in sorted(trees.items())]
+
+    async def _bucket(self, stream: str, subjects: str) -> dict[str, bytes]:
+        prefix = len(subjects) - 1
+        found = replay(self.connection, stream, subjects, last_per_subject=True)
+        return {message.subject[prefix:]: message.data async for _, message in found if message.data and not _deleted(message)}
+
+    async def exporter(self, name: str) -> DriverClient:
+        """The root of an exporter's tree of clients."""
+        from jsnats.client import Channel, client_tree
+
+        tree = await self.tree(name)
+        return client_tree(tree, Channel(self, name))
+
+    async def stream(self, exporter: str, path: str, method: str, body: bytes, **options: Any) -> AsyncResults:
+        """Open a stream of results; the body is that of the call."""
+        results = AsyncResults()
+        results.stream = ResultStream(self.caller, exporter, path, method, body, results.sink, **options)
+        await results.stream.start()
+        return results
+
+    def job(self, job_id: str) -> Job:
+        """A call that runs, or ran, without its caller, by the id that `detach` gave."""
+        exporter, _, call = job_id.partition(".")
+        if not exporter or len(call) != 32:
+            raise ConfigurationError(f"{job_id!r} is no job id: it is <exporter>.<32 hex digits>, as `jsnats call --detach` prints")
+        return Job(self, exporter, call)
+
+    async def close(self) -> None:
+        """Close the connection; calls that are open fail."""
+        await self.caller.close()
+        await self.connection.close()
+
+
+class Job:
+    """A detached call of ours."""
+
+    def __init__(self, lab: AsyncLab, exporter: str, call: str) -> None:
+        self.lab = lab
+        self.exporter = exporter
+        self.call = call
+
+    async def attach(self) -> AsyncResults:
+        """Read its items from the first one kept, then follow. Iterating raises what the call raised."""
+        results = AsyncResults()
+        results.stream = self._stream(results.sink)
+        await results.stream.attach(self.call)
+        return results
+
+    def _stream(self, sink: Any) -> ResultStream:
+        return ResultStream(self.lab.caller, self.exporter, "", "job", b"", sink)
+
+    def items(self) -> Iterator[Any]:
+        """As `attach`, for sync code."""
+        bridge = self.lab.bridge
+        if bridge is None:
+            raise RuntimeError("use `await job.attach()` on an AsyncLab")
+        return drain(bridge, self._stream, lambda stream: stream.attach(self.call))
+
+    async def cancel(self) -> str:
+        """End it; return the state it was in. Raises OutcomeUnknown if the exporter does not know it."""
+        return await self._ask("cancel")
+
+    async def state(self) -> str:
+        """`running` or `done`. Raises OutcomeUnknown if the exporter does not know it."""
+        return await self._ask("probe")
+
+    async def _ask(self, verb: str) -> str:
+        from jsnats.schemas import ctl_subject
+
+        subject = ctl_subject(self.exporter, self.lab.connection.token, self.call)
+        answer = await self.lab.caller.control(subject, verb, timeout_s=10.0)
+        state = str((answer or {}).get("state", "unknown"))
+        if state == "unknown":
+            raise OutcomeUnknown(f"exporter {self.exporter!r} does not know that call")
+        return state
+
+
+class Lab:
+    """A connection to a lab, for sync code. Also a context manager."""
+
+    def __init__(self, inner: AsyncLab, bridge: Bridge) -> None:
+        self.inner = inner
+        self._bridge = bridge
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    @property
+    def user(self) -> str:
+        """Who we are in this lab."""
+        return self.inner.user
+
+    def exporters(self) -> list[ExporterInfo]:
+        """All exporters the lab knows, by name, present or not."""
+        return self._bridge.run(self.inner.exporters())
+
+    def exporter(self, name: str) -> DriverClient:
+        """The root of an exporter's tree: `lab.exporter("bench-1").dut.power.on()`."""
+        return self._bridge.run(self.inner.exporter(name))
+
+    def tree(self, exporter: str) -> TreeRecord:
+        """What an exporter has published."""
+        return self._bridge.run(self.inner.tree(exporter))
+
+    def interface(self, digest: str) -> InterfaceRecord:
+        """The interface with that SHA-256."""
+        return self._bridge.run(self.inner.interface(digest))
+
+    def job(self, job_id: str) -> Job:
+        """A call that runs, or ran, without its caller; read it with `.items()`."""
+        return self.inner.job(job_id)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._bridge.run(self.inner.close())
+
+
+def connect(
+    url: str | None = None, *, context: Context | str | os.PathLike[str] | None = None, timeout_s: float = 5.0
+) -> Lab:
+    """Connect to a lab. Without arguments: JSNATS_CONTEXT, JSNATS_URL, the context of a running `jsnats up`.
+
+    Raises BrokerUnreachable, AccessDenied, ConfigurationError.
+    """
+    bridge = shared_bridge()
+    return Lab(bridge.run(_open(url, context, timeout_s, bridge)), bridge)
+
+
+@asynccontextmanager
+async def connect_async(
+    url: str | None = None, *, context: Context | str | os.PathLike[str] | None = None, timeout_s: float = 5.0
+) -> AsyncIterator[AsyncLab]:
+    """As `connect`, for `async with`."""
+    lab = await _open(url, context, timeout_s, None)
+    try:
+        yield lab
+    finally:
+        await lab.close()
+
+
+async def _open(url: str | None, context: Any, timeout_s: float, bridge: Bridge | None) -> AsyncLab:
+    chosen = context if isinstance(context, Context) else find_context(url, context)
+    connection = await open_connection(chosen, name=f"client {chosen.name}", timeout_s=timeout_s)
+    return AsyncLab(connection, bridge)
+
+
+def _deleted(message: Msg) -> bool:
+    headers = message.headers or {}
+    return "KV-Operation" in headers or "Nats-Marker-Reason" in headers
+
+
+def _info(tree: TreeRecord, presence: bytes | None, lease: bytes | None) -> ExporterInfo:
+    here = PresenceRecord.decode(presence) if presence else None
+    return ExporterInfo(
+        name=tree.name,
+        labels=tree.labels,
+        online=here is not None,
+        state=here.state if here else "offline",
+        host=here.host if here else "",
+        since=here.since if here else 0.0,
+        lease=tree.lease,
+        holder=LeaseRecord.decode(lease).holder if lease else "",
+        drivers=sum(1 for node in tree.nodes if node.path),
+        version=tree.version,
+    )
