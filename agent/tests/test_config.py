@@ -61,6 +61,11 @@ class Harness(Driver):
         super().__post_init__()
         self.children["device"] = Relay(host="inside", parent=self)
 
+class Needy(Relay):
+    def __post_init__(self):
+        super().__post_init__()
+        self.children["b"].on()
+
 class NoClient(Driver): ...
 NOT_A_DRIVER = 3
 """
@@ -94,6 +99,7 @@ def read(lab: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lo
 
 
 def faults_of(read: Loader, *texts: str) -> list[str]:
+    """The faults that loading these texts gives."""
     with pytest.raises(ConfigurationError) as caught:
         read(*texts)
     return caught.value.faults
@@ -219,7 +225,7 @@ export:
   loop: {children: {x: {ref: loop}}}
   clash: {type: lab_drivers.Relay, config: {host: x}, children: {"on": {ref: twice}}}
 """,
-        "name: one\nexport: {}\n---\n[",
+        "name: one\nexport: {}\n---\na: b: c\n",
     )
     for expected in (
         "a.yaml:2: lables: unknown key (did you mean 'labels'?)",
@@ -295,10 +301,15 @@ def test_secrets_do_not_show(read: Loader, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_nothing_is_left_open(read: Loader, lab: ModuleType, caplog: pytest.LogCaptureFixture) -> None:
     """After a fault every driver made is closed, each once, the last first; one that fails to close is logged."""
-    node = "type: lab_drivers.Relay, config: {host: "
-    text = f"export: {{a: {{{node} a}}}}, x: {{type: lab_drivers.Bad, config: {{host: x}}}}, r: {{ref: a}}, b: {{{node} b}}, children: {{h: {{type: lab_drivers.Harness}}}}}}, z: {{ref: no}}}}"
+    text = """export:
+  a: {type: lab_drivers.Relay, config: {host: a}}
+  x: {type: lab_drivers.Bad, config: {host: x}}
+  r: {ref: a}
+  h: {type: lab_drivers.Harness}
+  z: {ref: nowhere}
+"""
     faults_of(read, text)
-    assert lab.closed == ["b", "inside", "a"]
+    assert lab.closed == ["inside", "a"]
     assert "closing Bad failed" in caplog.text
 
 
@@ -313,11 +324,10 @@ def test_fault_below_does_not_breed(read: Loader) -> None:
     text = """export:
   a: {type: lab_drivers.Relay, config: {port: x, host: x}, children: {b: {type: lab_drivers.Relay}}}
   r: {ref: a}
+  n: {type: lab_drivers.Needy, config: {host: x}, children: {b: {type: lab_drivers.Relay}}}
 """
-    assert [fault.split(": ")[1] for fault in faults_of(read, text)] == [
-        "export.a.config.port",
-        "export.a.b.config.host",
-    ]
+    where = {fault.split(": ")[1] for fault in faults_of(read, text)}
+    assert where == {"export.a.config.port", "export.a.b.config.host", "export.n.b.config.host"}
 
 
 def test_jumpstarter_keys_are_explained(read: Loader) -> None:

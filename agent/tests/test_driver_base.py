@@ -37,7 +37,7 @@ def test_parameters_are_checked() -> None:
 def test_positional_config_is_refused() -> None:
     """MyDevice(config) says that parameters go by name."""
     with pytest.raises(TypeError, match=r"Relay takes its parameters by name: Relay\(name=value, ...\)"):
-        Relay({"host": "a"})  # type: ignore[misc]
+        Relay({"host": "a"})  # type: ignore[call-arg, dict-item]
 
 
 def test_undecorated_fields_are_refused() -> None:
@@ -70,7 +70,7 @@ def test_undecorated_without_fields_works() -> None:
     """A subclass that only adds methods, class variables and a parent annotation needs no decorator."""
 
     class Child(Driver):
-        parent: "Nowhere"  # type: ignore[name-defined, assignment]  # noqa: F821
+        parent: "Nowhere"  # type: ignore[name-defined]  # noqa: F821
         limit: ClassVar[int] = 3
 
     assert Child().children == {}
@@ -81,8 +81,8 @@ def test_name_of_every_driver_is_no_field() -> None:
     with pytest.raises(ConfigurationError, match="field logger, reset is a name of every driver"):
 
         class Wrong(Driver):
-            logger: str
-            reset: int
+            logger: str  # type: ignore[assignment]
+            reset: int  # type: ignore[assignment]
 
 
 def test_drivers_are_keys() -> None:

@@ -111,7 +111,7 @@ def test_driver_tree() -> None:
     """Driver Tree: a parent that makes its child and passes itself."""
 
     class MyDevice(Driver):
-        parent: "MyHarness"  # type: ignore[assignment]
+        parent: "MyHarness"
 
         @classmethod
         def client(cls) -> str:

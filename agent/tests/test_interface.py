@@ -24,6 +24,11 @@ class Point(BaseModel):
     raw: bytes = b"\xff"
 
 
+class Tree(BaseModel):
+    leaf: bytes = b""
+    below: "list[Tree] | Point" = []
+
+
 class Bench(Driver):
     @export
     async def on(self) -> None:
@@ -70,6 +75,10 @@ class Bench(Driver):
     @export
     def typed(self, colour: Colour, pause: timedelta, place: tuple[int, int] = (0, 0)) -> bytes:
         return b""
+
+    @export
+    def plant(self, tree: Tree, /) -> Tree:
+        return tree
 
     @exportstream
     @asynccontextmanager
@@ -162,6 +171,8 @@ def test_bind(name: str, value: Any, bound: Any) -> None:
         ("on", b"", ((), {})),
         ("on", b" null ", ((), {})),
         ("many", b'[1, "/w==", {"x": 1, "raw": "AA=="}]', ((1, b"\xff", Point(x=1, raw=b"\x00")), {})),
+        ("plant", b'{"tree": {"below": [{"leaf": "AA=="}]}}', ((Tree(below=[Tree(leaf=b"\x00")]),), {})),
+        ("plant", b'[{"below": {"x": 1, "raw": "AA=="}}]', ((Tree(below=Point(x=1, raw=b"\x00")),), {})),
         ("anything", b'["NaN"]', (("NaN",), {"schema": None})),
     ],
 )
@@ -257,7 +268,7 @@ def test_alias_is_checked() -> None:
 def test_only_methods_are_exported() -> None:
     """Static methods and properties are refused with a word on what to do."""
     with pytest.raises(ConfigurationError, match="made with def"):
-        export(staticmethod(lambda: None))  # type: ignore[type-var]
+        export(staticmethod(lambda: None))
 
 
 def test_all_faults_of_a_class() -> None:

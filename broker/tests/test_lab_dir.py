@@ -150,3 +150,19 @@ def test_config_without_auth_has_no_accounts() -> None:
 def test_default_total_is_bounded(tmp_path: Path) -> None:
     """A lab takes a fifth of the free disk and 10 GB at most."""
     assert 0 < default_total(tmp_path) <= 10_000_000_000
+
+
+def test_place_that_cannot_be(tmp_path: Path) -> None:
+    """A path through a file is refused in one line."""
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigurationError, match="choose another --dir"):
+        LabDir(tmp_path / "file" / "lab").init()
+
+
+def test_settings_of_a_newer_version_are_read(lab: LabDir) -> None:
+    """Settings that this version does not know are ignored."""
+    import json
+
+    path = lab.path / "broker.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"later": 1}))
+    assert lab.settings().port == 4222

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import select
@@ -10,9 +11,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nats
 import pytest
 
 from jsnats.broker import LabDir, nats_server_binary, run_broker
+from jsnats.broker._lock import is_running
 from jsnats.schemas import AccessDenied, BrokerUnfit, ConfigurationError
 from jsnats.sdk import open_connection
 
@@ -130,15 +133,30 @@ async def test_server_ends_with_the_block(tmp_path: Path) -> None:
 
 
 def test_server_dies_with_a_killed_parent(tmp_path: Path) -> None:
-    """SIGKILL of the process that runs the broker takes nats-server with it, and the lab is free again."""
+    """SIGKILL of the process that runs the broker takes nats-server with it; the lab is locked until it is gone."""
     with subprocess.Popen([sys.executable, "-c", RUN, tmp_path], stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout
-        server = os.pidfd_open(int(parent.stdout.readline()))
+        pid = int(parent.stdout.readline())
+        server = os.pidfd_open(pid)
+        os.kill(pid, signal.SIGSTOP)  # it cannot go before we looked
         parent.kill()
     try:
+        assert is_running(tmp_path / "lab.lock")
+        os.kill(pid, signal.SIGCONT)
         assert select.select([server], [], [], 15)[0], "nats-server outlived its parent"
     finally:
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(server, signal.SIGKILL)
         os.close(server)
+    assert not is_running(tmp_path / "lab.lock")
+
+
+def test_lab_of_a_killed_parent_can_be_run_again_at_once(tmp_path: Path) -> None:
+    """A new broker waits for the server that a killed one left behind, instead of refusing."""
+    with subprocess.Popen([sys.executable, "-c", RUN, tmp_path], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout
+        parent.stdout.readline()
+        parent.kill()
 
     async def run_again() -> None:
         async with run_broker(tmp_path, total_bytes=TOTAL):
@@ -150,23 +168,20 @@ def test_server_dies_with_a_killed_parent(tmp_path: Path) -> None:
 async def test_revoke_disconnects_at_once(tmp_path: Path, connect) -> None:
     """A revoked client loses its connection and gets no other; the others notice nothing."""
     async with run_broker(tmp_path, total_bytes=TOTAL) as broker:
-        context = await broker.add("user", "ann")
-        ann, admin = await connect(context), await connect(broker.context())
+        context, admin = await broker.add("user", "ann"), await connect(broker.context())
         gone = asyncio.Event()
-        ann._on_disconnect = ann._client._disconnected_cb = _setter(gone)
+
+        async def note() -> None:
+            gone.set()
+
+        ann = await nats.connect(context.url, nkeys_seed_str=context.seed, disconnected_cb=note, allow_reconnect=False)
         await broker.revoke("ann")
         async with asyncio.timeout(2):
             await gone.wait()
         with pytest.raises(AccessDenied):
             await open_connection(context)
+        await ann.close()
         assert admin.connected.is_set()
-
-
-def _setter(event: asyncio.Event):
-    async def note() -> None:
-        event.set()
-
-    return note
 
 
 async def test_added_principal_can_connect_at_once(tmp_path: Path, connect) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import inspect
 import queue
 import threading
 from collections.abc import Callable
@@ -74,8 +75,9 @@ class Worker:
 def _settle(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
     if future.done():
         return
-    if isinstance(error, StopIteration):  # may not be set on a future
-        error = RuntimeError("the method raised StopIteration")
+    if error is not None and (isinstance(error, StopIteration) or not isinstance(error, Exception)):
+        # A future cannot hold StopIteration, and SystemExit in a task would end the agent.
+        error = RuntimeError(f"the method raised {type(error).__name__}")
     if error is None:
         future.set_result(result)
     else:
@@ -109,8 +111,10 @@ class Runner:
     async def lifecycle(self, name: str, timeout_s: float) -> None:
         """Run `reset` or `close`, sync or async. A thread that is stuck longer than `timeout_s` is left behind and
         the method runs on a fresh one, so that teardown always happens. Raises what the method raises."""
+        if getattr(type(self.driver), name) is getattr(Driver, name):
+            return  # not overridden: no thread is started for nothing
         method = getattr(self.driver, name)
-        if asyncio.iscoroutinefunction(method):
+        if inspect.iscoroutinefunction(method):
             await method()
             return
         done = self._worker.submit(name, method)
@@ -119,7 +123,8 @@ class Runner:
             done.cancel()
             self._worker = Worker(self._worker.name)
             done = self._worker.submit(name, method)
-        await done
+        if inspect.isawaitable(result := await done):
+            await result
 
     def stop(self) -> None:
         """End the thread."""

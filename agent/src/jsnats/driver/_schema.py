@@ -77,7 +77,20 @@ def validator_of(signature: inspect.Signature, where: str) -> SchemaValidator:
     for argument in _arguments(schema):
         if argument.get("mode") == "positional_only":
             argument["mode"] = "positional_or_keyword"  # callers may name every argument; `bind` puts them back
-    return SchemaValidator(schema, config=CoreConfig(val_json_bytes="base64"))
+    # Prebuilt validators of nested models would bring their own idea of bytes back in.
+    return SchemaValidator(_with_base64(schema), config=CoreConfig(val_json_bytes="base64"), _use_prebuilt=False)
+
+
+def _with_base64(schema: Any) -> Any:
+    """A copy of a core schema in which the config of every nested model reads bytes from JSON as base64."""
+    if isinstance(schema, (list, tuple)):
+        return type(schema)(map(_with_base64, schema))
+    if not isinstance(schema, dict):
+        return schema
+    copy = {key: _with_base64(value) for key, value in schema.items()}
+    if schema.get("type") in ("model", "dataclass", "typed-dict"):
+        copy["config"] = {**copy.get("config", {}), "val_json_bytes": "base64"}
+    return copy
 
 
 def _arguments(schema: dict[str, Any]) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ import secrets
 import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -69,9 +69,17 @@ class LabDir:
     # ------------------------------------------------------------------ the directory
 
     def init(self) -> None:
-        """Create what is missing of it: the directory, the system key, the broker's own admin."""
-        self.creds.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self.path.chmod(0o700)
+        """Create what is missing of it: the directory, the system key, the broker's own admin.
+
+        Raises ConfigurationError for a place where it cannot be.
+        """
+        try:
+            self.creds.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self.path.chmod(0o700)
+        except OSError as error:
+            raise ConfigurationError(
+                f"cannot keep a lab in {self.path} ({error.strerror}): choose another --dir"
+            ) from error
         with editing(self.path / "auth.lock"):
             if not self._broker.exists():
                 self.save_settings(Settings(server_name=f"jsnats-{secrets.token_hex(4)}"))
@@ -86,7 +94,8 @@ class LabDir:
 
     def settings(self) -> Settings:
         """What the broker was last started with. Raises ConfigurationError for a directory that is no lab."""
-        return Settings(**self._read(self._broker))
+        known = {each.name for each in fields(Settings)}
+        return Settings(**{key: value for key, value in self._read(self._broker).items() if key in known})
 
     def save_settings(self, settings: Settings) -> None:
         """Remember them for the next start and for new credentials."""

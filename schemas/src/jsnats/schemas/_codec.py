@@ -79,9 +79,13 @@ def _pack(value: Any) -> bytes:
 def decode_msgpack(body: bytes) -> Any:
     """Return the value. Raises ProtocolError for bytes that are not one msgpack value."""
     try:
-        return msgpack.unpackb(body, timestamp=3, strict_map_key=False)
+        return msgpack.unpackb(body, timestamp=3, strict_map_key=False, ext_hook=_not_ours)
     except Exception as error:  # msgpack raises six unrelated classes for bad input
         raise ProtocolError(f"body is not msgpack: {error or type(error).__name__}") from error
+
+
+def _not_ours(code: int, data: bytes) -> NoReturn:
+    raise ValueError(f"extension {code} is not a timestamp")
 
 
 def json_ready(value: Any) -> Any:

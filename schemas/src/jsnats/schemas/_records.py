@@ -6,7 +6,6 @@ Stored as JSON, so that any tool reads them. A reader ignores fields it does not
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Self
 
@@ -64,9 +63,11 @@ class InterfaceRecord(_Record):
 
     @property
     def digest(self) -> str:
-        """SHA-256 in hex of the canonical JSON (sorted keys): the name it is stored under."""
-        canonical = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-        return hashlib.sha256(canonical.encode()).hexdigest()
+        """SHA-256 in hex of the encoding: the name it is stored under.
+
+        Keys are not sorted first: the order of the properties is the order of positional arguments.
+        """
+        return hashlib.sha256(self.encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

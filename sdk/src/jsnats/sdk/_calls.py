@@ -166,12 +166,13 @@ class Call:
 
     def on_message(self, message: Msg) -> None:
         """Handle a message on our reply subject."""
-        self.heard = self.caller.loop.time()
         headers = message.headers
+        if headers and headers.get(h.STATUS) == "503":
+            self.no_responders()
+            return
+        self.heard = self.caller.heard[self.exporter] = self.caller.loop.time()
         if headers is None:
             self._settle(message)
-        elif headers.get(h.STATUS) == "503":
-            self.no_responders()
         elif h.INTERIM in headers:
             self._interim(headers[h.INTERIM], message)
         else:
@@ -217,7 +218,7 @@ class Call:
 
     def no_responders(self) -> None:
         """The broker knows no subscriber: dead, unless we have only just come back ourselves."""
-        if self.caller.in_grace():
+        if self.caller.in_grace(self.exporter):
             self.heard = self.caller.loop.time()
             self.caller.loop.call_later(0.25, self.again)
         else:
@@ -258,7 +259,8 @@ class Call:
     def _on_state(self, state: dict[str, Any] | None) -> None:
         if state is None:  # disconnected: the reconnect takes care
             return
-        self.heard = self.caller.loop.time() + min(4.0, self.heard - self.sent_at)
+        self.caller.heard[self.exporter] = now = self.caller.loop.time()
+        self.heard = now + min(4.0, self.heard - self.sent_at)
         if state.get("state") in ("unknown", "parts"):
             self.again()
 
@@ -270,6 +272,7 @@ class Caller:
         self.connection = connection
         self.loop = asyncio.get_running_loop()
         self.instances: dict[str, str] = {}
+        self.heard: dict[str, float] = {}
         self._open: dict[Any, None] = {}
         self._offsets: dict[str, tuple[float, float]] = {}
         self._watchdog: asyncio.Task[None] | None = None
@@ -339,7 +342,7 @@ class Caller:
             try:
                 answer = await self.control(subject, "probe", timeout_s=UNANSWERED_S)
             except NoResponders:
-                if not self.in_grace():
+                if not self.in_grace(exporter):
                     raise ExporterOffline(f"exporter {exporter!r} is offline: see `jsnats ls`") from None
                 await asyncio.sleep(0.25)
         end = time.monotonic()
@@ -349,9 +352,10 @@ class Caller:
 
     # ------------------------------------------------------------------ watching
 
-    def in_grace(self) -> bool:
-        """Say whether we came back so recently that the agent may not be back yet."""
-        return self.loop.time() - self.connection.reconnected_at < GRACE_S
+    def in_grace(self, exporter: str) -> bool:
+        """Say whether we came back so recently that the agent, not heard since, may not be back yet."""
+        back = self.connection.reconnected_at
+        return self.loop.time() - back < GRACE_S and self.heard.get(exporter, back) <= back
 
     async def wait_connected(self) -> None:
         """Wait for the broker to be there. Raises BrokerUnreachable after OUTAGE_S."""

@@ -95,7 +95,7 @@ class ResultStream(Call):
             self._backfill()
 
     def _take(self, sequence: int, message: Msg) -> None:
-        self.heard = self.caller.loop.time()
+        self.heard = self.caller.heard[self.exporter] = self.caller.loop.time()
         self._accepted = True
         was = self._assembler.next
         items = self._assembler.take(message.headers or {}, message.data)
@@ -200,6 +200,7 @@ class ResultStream(Call):
     async def _see(self, state: dict[str, Any] | None) -> None:
         if state is None or self.finished:
             return
+        self.caller.heard[self.exporter] = self.caller.loop.time()
         self._attached = False
         if state.get("state") == "unknown":
             await self._unknown()
@@ -213,7 +214,7 @@ class ResultStream(Call):
             super().again()
 
     async def _agent_gone(self) -> None:
-        if self.caller.in_grace():
+        if self.caller.in_grace(self.exporter):
             await asyncio.sleep(0.25)
         else:
             await self._lost(ExporterOffline(self._offline_text()))
@@ -228,7 +229,7 @@ class ResultStream(Call):
 
     def no_responders(self) -> None:
         """To the call message."""
-        if self.caller.in_grace() and not self._accepted:
+        if self.caller.in_grace(self.exporter) and not self._accepted:
             super().no_responders()
         else:
             self.caller.connection.spawn(self._agent_gone())
