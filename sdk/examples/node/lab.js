@@ -7,6 +7,7 @@ const { readFileSync } = require("node:fs");
 const { connect, createInbox, headers, nkeyAuthenticator } = require("@nats-io/transport-node");
 
 const WINDOW = 1024; // items that the exporter may be ahead of us
+const TELL_BYTES = 4 << 20; // it also waits when 16 MiB are stored that it does not know to be used
 const RESULTS = "JSNATS_RESULTS";
 
 // "Names": bytes outside the alphabet become =XX.
@@ -65,8 +66,7 @@ class Assembler {
     const end = message.headers.get("Jsnats-End");
     if (end) {
       this.ended = true;
-      if (end === "error") this.error = new CallError(Number(message.headers.get("Nats-Service-Error-Code")), parse(message.data));
-      if (end === "cancelled") this.error = new CallError(499, { type: "CallCancelled", message: "the call was cancelled" });
+      if (end !== "ok") this.error = new CallError(Number(message.headers.get("Nats-Service-Error-Code")), parse(message.data));
       return [];
     }
     this.fragments.push(message.data);
@@ -136,9 +136,13 @@ class Lab {
     const ctl = `jsnats.ctl.${exporter}.${this.user}.${id}`;
     const assembler = new Assembler();
     const queue = [];
-    let [used, granted, failure, wake] = [0, 1, undefined, () => {}];
+    let [used, granted, bytes, failure, wake] = [0, 1, 0, undefined, () => {}];
     const finish = (error) => { failure ??= error; wake(); };
-    const take = (message) => { queue.push(...assembler.take(message)); wake(); };
+    const take = (message) => {
+      bytes += message.data.length;
+      queue.push(...assembler.take(message));
+      wake();
+    };
     const credit = () => JSON.stringify({ used, credit: granted });
 
     const live = this.nc.subscribe(`jsnats.live.${this.user}.${exporter}.${id}`, {
@@ -165,8 +169,8 @@ class Lab {
         while (queue.length) {
           used += 1;
           // Slow start: the first item opens the window, then it is renewed when half of it is used.
-          if (used + WINDOW - granted >= WINDOW / 2) {
-            granted = used + WINDOW;
+          if (used + WINDOW - granted >= WINDOW / 2 || (bytes > TELL_BYTES && queue.length === 1)) {
+            [granted, bytes] = [used + WINDOW, 0];
             this.nc.publish(ctl, credit(), { headers: control("credit") });
           }
           yield queue.shift();

@@ -74,7 +74,7 @@ class Control:
 
 def _credit(content: Any) -> tuple[int, int]:
     """Used and credit of a credit body. Raises ProtocolError for anything else."""
-    values = (content.get("used"), content.get("credit")) if isinstance(content, dict) else ()
-    if len(values) != 2 or not all(type(value) is int and 0 <= value < 1 << 62 for value in values):
+    used, credit = (content.get("used"), content.get("credit")) if isinstance(content, dict) else (None, None)
+    if type(used) is not int or type(credit) is not int or min(used, credit) < 0:
         raise ProtocolError("credit is a map of used and credit, both not negative")
-    return values[0], values[1]
+    return used, credit

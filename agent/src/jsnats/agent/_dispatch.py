@@ -106,9 +106,9 @@ class Dispatcher:
             kind = content_type(message.headers)
             await self._accept(subject.user, subject.path, subject.method, message, kind)
         except (CallError, ProtocolError) as raised:
-            error = raised if isinstance(raised, CallError) else InvalidArgument(str(raised))
-            error.path, error.method = error.path or subject.path, error.method or subject.method
-            await self.reply(message.reply, self._error_answer(error, kind))
+            refusal = raised if isinstance(raised, CallError) else InvalidArgument(str(raised))
+            refusal.path, refusal.method = refusal.path or subject.path, refusal.method or subject.method
+            await self.reply(message.reply, self._error_answer(refusal, kind))
 
     async def _accept(self, user: str, path: str, name: str, message: Message, kind: str) -> None:
         headers = message.headers or {}
@@ -266,7 +266,9 @@ class Dispatcher:
 
     async def _stream(self, call: OpenCall, node: Node, method: Method, args: Any, kwargs: Any) -> Answer:
         credit = UNLIMITED if call.detached else 1
-        publisher = Publisher(self.connection, call.user, self.exporter, call.id, call.kind, credit=credit)
+        publisher = Publisher(
+            self.connection, call.user, self.exporter, call.id, call.kind, credit=credit, kept=call.detached
+        )
         call.publisher = publisher
         await publisher.open()
         try:

@@ -1,7 +1,7 @@
 """Run a generator and hand its items to a publisher in batches.
 
-Items are sent as soon as the generator pauses, or 64 at a time when it does not; never more often than about once in
-a millisecond. A sync generator has a thread of its own, and only whole batches cross to the loop.
+Items are sent as soon as the generator pauses, or a full batch at a time when it does not; never more often than about
+once in a millisecond. A sync generator has a thread of its own, and only whole batches cross to the loop.
 """
 
 from __future__ import annotations
@@ -12,10 +12,9 @@ import threading
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
-from ._publish import BATCH_ITEMS, Publisher
+from ._publish import Publisher
 
 PAUSE_S = 0.001
-AHEAD = 4 * BATCH_ITEMS
 
 
 class _Stopped(Exception):
@@ -25,7 +24,8 @@ class _Stopped(Exception):
 class _Flow:
     """Items between a generator and its publisher. `error` is what the generator raised."""
 
-    def __init__(self) -> None:
+    def __init__(self, publisher: Publisher) -> None:
+        self.publisher = publisher
         self.loop = asyncio.get_running_loop()
         self.items: list[Any] = []
         self.finished = False
@@ -33,17 +33,17 @@ class _Flow:
         self.arrived = asyncio.Event()
         self.room = asyncio.Event()
 
-    async def drain(self, publisher: Publisher) -> None:
+    async def drain(self) -> None:
         """Publish until the generator has finished, then raise its error if it had one."""
         sent_at = 0.0
         while True:
             await self.arrived.wait()
-            if not self.finished and len(self.items) < BATCH_ITEMS and self.loop.time() - sent_at < PAUSE_S:
+            if not self.finished and len(self.items) < self.publisher.batch and self.loop.time() - sent_at < PAUSE_S:
                 await asyncio.sleep(PAUSE_S)
             self.arrived.clear()
             batch = self.take()
             if batch:
-                await publisher.send(batch)
+                await self.publisher.send(batch)
                 sent_at = self.loop.time()
             elif self.finished:
                 break
@@ -66,7 +66,7 @@ class _Flow:
 
 async def produce_async(source: AsyncIterator[Any], publisher: Publisher) -> None:
     """Publish all items of an async generator. Raises what it raises. Cancelling ends the generator."""
-    flow = _Flow()
+    flow = _Flow(publisher)
 
     async def run() -> None:
         error: BaseException | None = None
@@ -74,7 +74,7 @@ async def produce_async(source: AsyncIterator[Any], publisher: Publisher) -> Non
             async for item in source:
                 flow.items.append(item)
                 flow.arrived.set()
-                if len(flow.items) >= BATCH_ITEMS:
+                if len(flow.items) >= publisher.batch:
                     flow.room.clear()
                     await flow.room.wait()
         except (Exception, asyncio.CancelledError) as raised:  # noqa: BLE001 - re-raised by drain()
@@ -83,7 +83,7 @@ async def produce_async(source: AsyncIterator[Any], publisher: Publisher) -> Non
 
     producer = asyncio.ensure_future(run())
     try:
-        await flow.drain(publisher)
+        await flow.drain()
     finally:
         producer.cancel()
         await asyncio.wait({producer})
@@ -95,15 +95,15 @@ async def produce_async(source: AsyncIterator[Any], publisher: Publisher) -> Non
 class _ThreadFlow(_Flow):
     """A flow whose generator runs on a thread."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, publisher: Publisher) -> None:
+        super().__init__(publisher)
         self.lock = threading.Condition()
         self.stopped = False
 
     def push(self, item: Any) -> None:
         """From the thread: hand over one item, waiting while too many are ahead."""
         with self.lock:
-            while len(self.items) >= AHEAD and not self.stopped:
+            while len(self.items) >= 4 * self.publisher.batch and not self.stopped:
                 self.lock.wait()
             if self.stopped:
                 raise _Stopped
@@ -130,7 +130,7 @@ async def produce_sync(source: Iterator[Any], publisher: Publisher, name: str) -
 
     Cancelling ends the generator at its next item: a thread inside a device call cannot be interrupted.
     """
-    flow = _ThreadFlow()
+    flow = _ThreadFlow(publisher)
 
     def run() -> None:
         error: BaseException | None = None
@@ -151,6 +151,6 @@ async def produce_sync(source: Iterator[Any], publisher: Publisher, name: str) -
     context = contextvars.copy_context()
     threading.Thread(target=context.run, args=(run,), name=f"generator-{name}", daemon=True).start()
     try:
-        await flow.drain(publisher)
+        await flow.drain()
     finally:
         flow.stop()

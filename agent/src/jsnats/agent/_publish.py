@@ -18,6 +18,10 @@ from jsnats.sdk import Connection, Disconnected, Message, Subscription
 BATCH_ITEMS = 64
 BATCH_BYTES = 64 * 1024
 UNACKED = 64
+MAX_BODY = 128 * 1024
+"""A message is no larger, so the ring of one call is at most 80 MiB; a larger item travels in fragments."""
+TTL_S = 90
+"""How long a result is kept for a reader who is there: longer than any outage a stream survives."""
 UNUSED_BYTES = 16 << 20
 """Bytes that may be stored ahead of the reader, beside the credit in items."""
 RING = RESULT_RING - UNACKED
@@ -38,10 +42,18 @@ class _Message:
 
 
 class Publisher:
-    """The sending end of one call's results. `position` is where the next item will stand."""
+    """The sending end of one call's results.
 
-    def __init__(self, connection: Connection, user: str, exporter: str, call: str, kind: str, *, credit: int = 1) -> None:
+    With `kept`, results stay as long as the stream keeps anything, for whoever attaches; else a few minutes.
+    `batch` is how many items go into one message, from the size of the last ones; `stored` the position up to which
+    the broker has acknowledged.
+    """
+
+    def __init__(
+        self, connection: Connection, user: str, exporter: str, call: str, kind: str, *, credit: int = 1, kept: bool = False
+    ) -> None:
         self.connection = connection
+        self._common = {h.CONTENT_TYPE: kind} if kept else {h.CONTENT_TYPE: kind, h.TTL: f"{TTL_S}s"}
         self.subject = result_subject(user, exporter, call)
         self.kind = kind
         self.index = 0
@@ -49,7 +61,7 @@ class Publisher:
         self.error: CallError | None = None
         self._credit = credit
         self._used = 0
-        self._batch = BATCH_ITEMS
+        self.batch = 1
         self._number = 0
         self._unacked: deque[_Message] = deque()
         self._unused: deque[tuple[int, int]] = deque()
@@ -82,7 +94,7 @@ class Publisher:
         """Publish `items`, waiting for credit. Raises StorageFull, TooLarge, TypeError for what cannot travel."""
         at = 0
         while at < len(items):
-            count = min(await self._room(), self._batch, len(items) - at)
+            count = min(await self._room(), self.batch, len(items) - at)
             at += await self._send_batch(items[at : at + count])
 
     async def _room(self) -> int:
@@ -100,27 +112,20 @@ class Publisher:
         """Publish one batch, or the first half of it if it is too large; return how many items went."""
         body = encode(items, self.kind)
         size = len(body)
-        if size > BATCH_BYTES and len(items) > 1:
-            self._batch = max(1, len(items) // 2)
-            if size > self._limit:
-                return await self._send_batch(items[: self._batch])
-        elif size < BATCH_BYTES // 4 and self._batch < BATCH_ITEMS:
-            self._batch *= 2
-        if size > self._limit:
+        self.batch = max(1, min(BATCH_ITEMS, BATCH_BYTES * len(items) // size))
+        if size > MAX_BODY and len(items) > 1:
+            return await self._send_batch(items[: max(1, len(items) // 2)])
+        if size > MAX_BODY:
             await self._send_fragments(body)
         else:
             await self._post({h.INDEX: str(self.index)}, body, (self.index + len(items), 0))
         self.index += len(items)
         return len(items)
 
-    @property
-    def _limit(self) -> int:
-        return self.connection.max_payload - 4096
-
     async def _send_fragments(self, body: bytes) -> None:
         if len(body) > MAX_ITEM:
             raise TooLarge(f"one result of {len(body) >> 20} MiB is over the limit of {MAX_ITEM >> 20} MiB")
-        size = self._limit // 2
+        size = MAX_BODY
         count = -(-len(body) // size)
         for part in range(count):
             while len(self._unacked) >= UNACKED and not self.error:
@@ -150,7 +155,7 @@ class Publisher:
     # ------------------------------------------------------------------ messages
 
     async def _post(self, headers: dict[str, str], body: bytes, end: tuple[int, int]) -> None:
-        headers[h.CONTENT_TYPE] = self.kind
+        headers |= self._common
         message = _Message(self._number, end, headers, body)
         self._number += 1
         self._unacked.append(message)

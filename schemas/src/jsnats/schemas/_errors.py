@@ -177,9 +177,7 @@ class DriverError(CallError):
 
     code = 500
 
-    def __init__(
-        self, message: str, *, path: str = "", method: str = "", detail: Any = None, cause: str = ""
-    ) -> None:
+    def __init__(self, message: str, *, path: str = "", method: str = "", detail: Any = None, cause: str = "") -> None:
         super().__init__(message, path=path, method=method, detail=detail)
         self.cause = cause
 

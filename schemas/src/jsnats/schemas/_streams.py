@@ -38,8 +38,8 @@ class StreamSpec:
     direct: bool = False
 
 
-RESULT_RING = 8192
-"""Messages kept of one call's results; larger than the credit window, so a slow reader loses nothing."""
+RESULT_RING = 640
+"""Messages kept of one call's results. The exporter never has more unread ones stored, so none is lost."""
 
 _ALL = (USER, VIEWER, SCHEDULER)
 
@@ -55,6 +55,7 @@ RESULTS = StreamSpec(
     3600,
     discard_new=True,
     max_msgs_per_subject=RESULT_RING,
+    record_ttl=True,
     republish=("jsnats.result.>", "jsnats.live.>"),
     readers=_read("jsnats.result.{name}.>", USER, SCHEDULER),
 )

@@ -16,10 +16,14 @@ Position = tuple[int, int]
 
 
 class Assembler:
-    """Feed it messages; it returns the items that are due. `ended` is set with the last one, `error` says how."""
+    """Feed it messages; it returns the items that are due. `ended` is set with the last one, `error` says how.
 
-    def __init__(self) -> None:
+    With `from_oldest`, the first message decides where the results begin: the ones before are no longer stored.
+    """
+
+    def __init__(self, *, from_oldest: bool = False) -> None:
         self.next: Position = (0, 0)
+        self.floating = from_oldest
         self.ended = False
         self.error: CallError | None = None
         self._held: dict[Position, tuple[Mapping[str, str], bytes]] = {}
@@ -36,6 +40,8 @@ class Assembler:
             position = int(headers[h.INDEX]), int(headers.get(h.PART, "0/1").partition("/")[0])
         except (KeyError, ValueError) as error:
             raise ProtocolError("a result without a position") from error
+        if self.floating:
+            self.next, self.floating = position, False
         if self.ended or position < self.next:
             return []
         if position != self.next:

@@ -25,7 +25,7 @@ class Record:
 async def last_record(connection: Connection, stream: str, subject: str) -> Record | None:
     """Return the newest record on `subject`, None if there never was one. Raises BrokerUnfit, AccessDenied."""
     try:
-        message = await connection.request(f"$JS.API.DIRECT.GET.{stream}.{subject}")
+        message = await connection.read(f"$JS.API.DIRECT.GET.{stream}.{subject}")
     except NoResponders:
         # The bucket is not there, or JetStream is not: the API says which in a sentence.
         raise _unfit(connection) from None

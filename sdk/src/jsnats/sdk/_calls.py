@@ -32,7 +32,7 @@ from jsnats.schemas import (
     headers as h,
 )
 
-from ._connection import Connection, Disconnected, NoResponders
+from ._connection import OUTAGE_S, Connection, Disconnected, NoResponders
 from ._nats import Msg
 from ._replay import stored_result
 
@@ -42,10 +42,6 @@ SILENCE_S = 1.0
 """Silence after which a caller asks whether its call still runs."""
 UNANSWERED_S = 10.0
 """How long a probe may stay unanswered: a busy interpreter is not a dead one."""
-GRACE_S = 5.0
-"""After a reconnect of ours, how long the agent may take to be back before "no responders" counts."""
-OUTAGE_S = 60.0
-"""How long open calls wait for the broker to come back."""
 PART_SIZE = 512 * 1024
 PART_WINDOW = 8
 MAX_ARGUMENTS = 64 << 20
@@ -151,7 +147,7 @@ class Call:
             try:
                 await self.caller.connection.publish(self.subject, self.body, reply=self.reply, headers=self.headers)
             except Disconnected:
-                await self.caller.wait_connected()
+                await self.caller.connection.wait_connected()
             else:
                 self.sent_at = self.sent_at or now
                 self.heard = self.caller.loop.time()
@@ -337,7 +333,7 @@ class Caller:
         subject = ctl_subject(exporter, self.connection.token, secrets.token_hex(16))
         answer = None
         while answer is None:
-            await self.wait_connected()
+            await self.connection.wait_connected()
             begin = time.monotonic()
             try:
                 answer = await self.control(subject, "probe", timeout_s=UNANSWERED_S)
@@ -355,15 +351,7 @@ class Caller:
     def in_grace(self, exporter: str) -> bool:
         """Say whether we came back so recently that the agent, not heard since, may not be back yet."""
         back = self.connection.reconnected_at
-        return self.loop.time() - back < GRACE_S and self.heard.get(exporter, back) <= back
-
-    async def wait_connected(self) -> None:
-        """Wait for the broker to be there. Raises BrokerUnreachable after OUTAGE_S."""
-        try:
-            async with asyncio.timeout(OUTAGE_S):
-                await self.connection.connected.wait()
-        except TimeoutError:
-            raise BrokerUnreachable(f"the broker at {self.connection.context.url} did not come back within {OUTAGE_S:g} s") from None
+        return self.connection.just_back and self.heard.get(exporter, back) <= back
 
     def watch(self, item: Any) -> None:
         """Give `item` its ticks, and `again()` on reconnect, until it is unwatched."""

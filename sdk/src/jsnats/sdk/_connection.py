@@ -40,10 +40,14 @@ Callback = Callable[[Msg], Awaitable[None]]
 _DENIED = re.compile(r'permissions violation for (publish|subscription) to "([^"]+)"', re.IGNORECASE)
 _HEADER_ROOM = 2048
 RECONNECT_WAIT_S = 0.2
+OUTAGE_S = 60.0
+"""How long open calls and reads wait for the broker to come back."""
+GRACE_S = 5.0
+"""After a reconnect, how long others (the agent, JetStream) may take to be back before "no responders" counts."""
 
 
 class Disconnected(BrokerError):
-    """Nothing was sent: there is no connection right now."""
+    """There is no connection right now, or none any more."""
 
 
 class NoResponders(BrokerError):
@@ -97,22 +101,21 @@ class Connection:
         self._client = HeaderClient()
         self._subscriptions: list[Subscription] = []
         self._waiting: dict[str, _Waiting] = {}
+        self._requests: dict[str, Callable[[Exception], None]] = {}
         self._prefix = f"{reply_prefix(self.token)}.{secrets.token_hex(8)}."
         self._count = 0
         self._errors: list[Exception] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._failed = asyncio.Event()
+        self._established = False
+        self._refused = asyncio.Event()
 
     # ------------------------------------------------------------------ opening and closing
 
     async def open(self, timeout_s: float) -> None:
         """Make the first connection. Raises BrokerUnreachable or AccessDenied within `timeout_s`."""
-        try:
-            await self._connect(self._client, timeout_s)
-        except BrokerError:
-            self.closing = True
-            await self._client.close()
-            raise
+        await self._connect(self._client, timeout_s)
+        self._established = True
         await self.subscribe(self._prefix + "*", self._on_reply)
         self.connected.set()
 
@@ -124,12 +127,12 @@ class Connection:
         try:
             await asyncio.wait({attempt, failed}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
             if not attempt.done() or attempt.exception():
-                raise self._why() from (attempt.exception() if attempt.done() else None)
-        finally:
-            failed.cancel()
-            if not attempt.done():
                 attempt.cancel()
                 await asyncio.wait({attempt})
+                await client.close()
+                raise self._why()
+        finally:
+            failed.cancel()
         self.max_payload = client.max_payload
 
     async def _dial(self, client: HeaderClient) -> None:
@@ -142,7 +145,7 @@ class Connection:
             skip_subject_validation=True,
             pending_size=-1,
             max_reconnect_attempts=-1,
-            reconnect_time_wait=RECONNECT_WAIT_S,
+            reconnect_time_wait=RECONNECT_WAIT_S,  # type: ignore[arg-type]  # a float works
             connect_timeout=2,
             ping_interval=5,
             max_outstanding_pings=2,
@@ -157,7 +160,7 @@ class Connection:
         refused = next((each for each in self._errors if _is_auth(each)), None)
         error = refused or (self._errors[-1] if self._errors else None)
         if refused:
-            return AccessDenied(f"the broker at {self.context.url} does not accept the credential of {self.context.name!r}")
+            return self._access_denied()
         if isinstance(error, OSError) or error is None:
             return BrokerUnreachable(f"no broker at {self.context.url}: start one with `jsnats up` or name another with --nats")
         return BrokerUnreachable(f"no connection to the broker at {self.context.url}: {error or type(error).__name__}")
@@ -211,7 +214,8 @@ class Connection:
     async def request(
         self, subject: str, body: bytes = b"", *, headers: dict[str, str] | None = None, timeout_s: float = 5.0
     ) -> Msg:
-        """Send a request and return the first reply. Raises NoResponders, TimeoutError, AccessDenied, Disconnected."""
+        """Send a request and return the first reply. Raises NoResponders, TimeoutError, AccessDenied, and Disconnected
+        when it could not be sent or the connection was lost before the reply."""
         future: asyncio.Future[Msg] = asyncio.get_running_loop().create_future()
 
         def settle(message: Msg) -> None:
@@ -223,21 +227,64 @@ class Connection:
                 future.set_exception(error)
 
         reply = self.expect(subject, settle, fail)
+        self._requests[reply] = fail
         try:
             await self.publish(subject, body, reply=reply, headers=headers)
             async with asyncio.timeout(timeout_s):
                 message = await future
         finally:
             self.drop(reply)
+            del self._requests[reply]
         if is_no_responders(message):
             raise NoResponders(f"nobody answers on {subject}")
         return message
 
+    async def wait_connected(self) -> None:
+        """Wait for the broker to be there. Raises BrokerUnreachable after OUTAGE_S, AccessDenied if it locks us out."""
+        if self.connected.is_set():
+            return
+        waits = {asyncio.ensure_future(event.wait()) for event in (self.connected, self._refused)}
+        try:
+            done, _ = await asyncio.wait(waits, timeout=OUTAGE_S, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+        if not done:
+            raise BrokerUnreachable(f"the broker at {self.context.url} did not come back within {OUTAGE_S:g} s")
+        if self._refused.is_set():
+            raise self._access_denied()
+
+    @property
+    def just_back(self) -> bool:
+        """Say whether the connection was renewed moments ago."""
+        return asyncio.get_running_loop().time() - self.reconnected_at < GRACE_S
+
+    async def read(self, subject: str, body: bytes = b"", *, timeout_s: float = 5.0) -> Msg:
+        """A request that may safely be repeated: it waits for the broker and goes on after an outage.
+
+        Raises NoResponders, AccessDenied, and BrokerUnreachable instead of a timeout.
+        """
+        while True:
+            await self.wait_connected()
+            try:
+                return await self.request(subject, body, timeout_s=timeout_s)
+            except Disconnected:
+                continue
+            except TimeoutError:
+                raise BrokerUnreachable(f"the broker at {self.context.url} does not answer {subject[:60]}") from None
+            except NoResponders:
+                if not self.just_back:
+                    raise
+                await asyncio.sleep(RECONNECT_WAIT_S)
+
     async def api(self, subject: str, body: Mapping[str, Any] | bytes = b"", *, timeout_s: float = 5.0) -> dict[str, Any]:
-        """A JetStream API request: `subject` without `$JS.API.`. Raises BrokerUnfit without JetStream, ApiError."""
+        """A JetStream API request that may be repeated: `subject` without `$JS.API.`.
+
+        Raises BrokerUnfit without JetStream, ApiError, AccessDenied, BrokerUnreachable.
+        """
         payload = body if isinstance(body, bytes) else json.dumps(body).encode()
         try:
-            message = await self.request(f"$JS.API.{subject}", payload, timeout_s=timeout_s)
+            message = await self.read(f"$JS.API.{subject}", payload, timeout_s=timeout_s)
         except NoResponders:
             raise BrokerUnfit(f"the broker at {self.context.url} has no JetStream for us: start it with `jsnats broker run`") from None
         answer: dict[str, Any] = json.loads(message.data)
@@ -275,9 +322,20 @@ class Connection:
         denied = _DENIED.search(str(error))
         if denied:
             self._deny(denied[1].lower(), denied[2])
+        if _is_auth(error) and self._established and not self._refused.is_set():
+            self._refuse()
         if _is_auth(error) or len(self._errors) >= len(self.context.url.split(",")):
             self._failed.set()
         log.debug("%s: %s", self.name, error or type(error).__name__)
+
+    def _refuse(self) -> None:
+        """Our credential was accepted once and is not any more: say so, and try again from time to time."""
+        self._refused.set()
+        self._fail_all(self._access_denied())
+        self.spawn(self._client.close())  # nats-py would knock five times a second, leaving a socket each time
+
+    def _access_denied(self) -> AccessDenied:
+        return AccessDenied(f"the broker at {self.context.url} does not accept the credential of {self.context.name!r}")
 
     def _deny(self, verb: str, subject: str) -> None:
         # nats-py lower-cases the text, so compare in lower case.
@@ -292,10 +350,13 @@ class Connection:
         self.connected.clear()
         if not self.closing:
             log.info("%s: lost the broker at %s, reconnecting", self.name, self.context.url)
+        for fail in list(self._requests.values()):
+            fail(Disconnected(f"the connection to {self.context.url} was lost before the reply"))
 
     async def _on_reconnect(self) -> None:
         self.reconnected_at = asyncio.get_running_loop().time()
         self.max_payload = self._client.max_payload
+        self._refused.clear()
         self.connected.set()
         log.info("%s: back at the broker", self.name)
         for told in list(self.on_reconnect):
@@ -310,7 +371,7 @@ class Connection:
         """nats-py gave up (an expired credential, a protocol violation): begin again with a new client."""
         while not self.closing:
             log.warning("%s: connection closed by the broker (%s), opening a new one", self.name, self._client.last_error)
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(5.0 if self._refused.is_set() else 0.5)
             client = HeaderClient()
             try:
                 await self._connect(client, 5.0)
@@ -341,11 +402,12 @@ class ApiError(BrokerError):
 
 def is_no_responders(message: Msg) -> bool:
     """Say whether the broker answered that nobody listens."""
-    return bool(message.headers) and message.headers.get(h.STATUS) == "503" and not message.data
+    return message.headers is not None and message.headers.get(h.STATUS) == "503" and not message.data
 
 
 def _is_auth(error: Exception | None) -> bool:
-    return isinstance(error, nats.errors.AuthorizationError) or "authorization" in str(error).lower()
+    text = str(error).lower()
+    return isinstance(error, nats.errors.AuthorizationError) or "authorization" in text or "authentication" in text
 
 
 async def open_connection(context: Context, *, name: str = "jsnats", timeout_s: float = 5.0) -> Connection:

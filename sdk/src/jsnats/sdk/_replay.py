@@ -12,7 +12,7 @@ import secrets
 from collections.abc import AsyncIterator
 from typing import Any
 
-from jsnats.schemas import RESULTS, OutcomeUnknown, ProtocolError, check_delivery, headers as h, result_subject
+from jsnats.schemas import RESULTS, BrokerUnreachable, OutcomeUnknown, ProtocolError, check_delivery, headers as h, result_subject
 
 from ._assemble import Assembler
 from ._connection import Connection
@@ -27,7 +27,7 @@ async def replay(
 ) -> AsyncIterator[tuple[int, Msg]]:
     """Yield (sequence, message) of what `stream` holds for `subject`, beyond sequence `after`, until there is no more.
 
-    With `last_per_subject`, only the newest of each subject. Raises AccessDenied, ApiError, TimeoutError.
+    With `last_per_subject`, only the newest of each subject. Raises AccessDenied, ApiError, BrokerUnreachable.
     """
     name = secrets.token_hex(16)
     config: dict[str, Any] = {
@@ -58,14 +58,21 @@ async def _pull(connection: Connection, stream: str, name: str, pending: int) ->
             ask = json.dumps({"batch": BATCH, "no_wait": True}).encode()
             await connection.publish(subject, ask, reply=reply)
             for _ in range(min(BATCH, pending)):
-                async with asyncio.timeout(5.0):
-                    message = await inbox.get()
+                message = await _next(inbox, connection, stream)
                 if message.headers and h.STATUS in message.headers:
                     return
                 sequence, pending = _delivered(message, stream, name)
                 yield sequence, message
     finally:
         await subscription.close()
+
+
+async def _next(inbox: asyncio.Queue[Msg], connection: Connection, stream: str) -> Msg:
+    try:
+        async with asyncio.timeout(5.0):
+            return await inbox.get()
+    except TimeoutError:
+        raise BrokerUnreachable(f"the broker at {connection.context.url} stopped while it read out {stream}") from None
 
 
 def _delivered(message: Msg, stream: str, name: str) -> tuple[int, int]:

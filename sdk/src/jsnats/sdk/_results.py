@@ -35,9 +35,15 @@ from ._replay import replay
 log = logging.getLogger("jsnats.results")
 
 WINDOW = 4096
-"""Items that the exporter may be ahead of the reader. Less than the ring of messages kept for one call."""
+"""Items that the exporter may be ahead of the reader, if so many fit the ring of messages kept for one call."""
 KEEPALIVE_S = 1.0
 """A stream whose reader says nothing for 4 s is stopped by the exporter."""
+TELL_MESSAGES = 128
+TELL_BYTES = 4 << 20
+"""Credit is renewed when so much has been used, or half a window of items."""
+BACKFILL_S = 0.1
+GAP_S = 15.0
+"""A gap that neither the exporter nor the store has filled by then never will be."""
 
 Sink = Callable[[list[Any] | None], None]
 
@@ -58,6 +64,9 @@ class ResultStream(Call):
         self._attached = False
         self._kept_alive = 0.0
         self._sequence = 0
+        self._progress = self._backfilled = caller.loop.time()
+        self._unread: deque[tuple[int, int]] = deque()
+        self._told = (0, 0, 0)
         self._assembler = Assembler()
         self._live: Subscription | None = None
         self._backfilling: asyncio.Task[None] | None = None
@@ -71,6 +80,7 @@ class ResultStream(Call):
     async def attach(self, call: str) -> None:
         """Take up a stream that runs, or has run, without us. Raises OutcomeUnknown if nothing is left of it."""
         self.id, self.sent_at, self._attached, self._accepted = call, self.caller.loop.time(), True, True
+        self._assembler = Assembler(from_oldest=True)
         self.control = self.control.rpartition(".")[0] + f".{call}"
         await self._subscribe()
         self.reply = self.caller.connection.expect(self.control, self.on_message, self.fail)
@@ -84,6 +94,8 @@ class ResultStream(Call):
     # ------------------------------------------------------------------ what comes in
 
     async def _on_live(self, message: Msg) -> None:
+        if self._assembler.floating:
+            return  # what is stored comes first
         try:
             check_live(message.subject, message.headers, RESULTS.name, "jsnats.live.", "jsnats.result.")
             assert message.headers is not None
@@ -101,7 +113,9 @@ class ResultStream(Call):
         items = self._assembler.take(message.headers or {}, message.data)
         if self._assembler.next != was and not self._assembler.gap:
             self._sequence = max(self._sequence, sequence)
+            self._progress = self.heard
         if items:
+            self._unread.append((self._assembler.next[0], len(message.data)))
             self.sink(items)
             if self._granted == 1:  # slow start: the window opens when the first item is here
                 self.grant()
@@ -149,13 +163,18 @@ class ResultStream(Call):
     def use(self, count: int) -> None:
         """The reader has taken `count` items. From the loop's thread only."""
         self.used += count
-        if self.used + WINDOW - self._granted >= WINDOW // 2:
+        items, messages, size = self._told
+        while self._unread and self._unread[0][0] <= self.used:
+            messages, size = messages + 1, size + self._unread.popleft()[1]
+        self._told = items + count, messages, size
+        if items + count >= WINDOW // 2 or messages >= TELL_MESSAGES or size >= TELL_BYTES:
             self.grant()
 
     def grant(self) -> None:
         """Allow the exporter a whole window beyond what is used."""
         if not self.finished:
             self._granted = self.used + WINDOW
+            self._told = (0, 0, 0)
             self._kept_alive = self.caller.loop.time()
             self.caller.connection.spawn(self.caller.control(self.control, "credit", self._credit()))
 
@@ -166,6 +185,10 @@ class ResultStream(Call):
 
     def tick(self, now: float) -> None:
         """Keep the stream alive, and look after it when it is silent."""
+        if self._assembler.gap:
+            self._backfill()
+            if now - self._progress > GAP_S:
+                self._finish(OutcomeUnknown(f"results from item {self._assembler.next[0]} on are lost: they are no longer stored"))
         if self.probing or not self.sent_at:
             return
         if now - self._kept_alive > KEEPALIVE_S:
@@ -235,7 +258,11 @@ class ResultStream(Call):
             self.caller.connection.spawn(self._agent_gone())
 
     def _backfill(self) -> None:
-        if not self.finished and (self._backfilling is None or self._backfilling.done()):
+        now = self.caller.loop.time()
+        if self.finished or (self._backfilling and not self._backfilling.done()):
+            return
+        if not self._assembler.gap or now - self._backfilled > BACKFILL_S:
+            self._backfilled = now
             self._backfilling = self.caller.loop.create_task(self._read_stored())
 
     async def _read_stored(self) -> None:
@@ -243,7 +270,7 @@ class ResultStream(Call):
         try:
             async for sequence, message in replay(self.caller.connection, RESULTS.name, subject, after=self._sequence):
                 self._take(sequence, message)
-        except (BrokerError, TimeoutError) as error:
+        except BrokerError as error:
             log.info("reading stored results: %s; trying again", error)
 
     async def stop(self) -> None:

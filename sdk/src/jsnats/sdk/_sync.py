@@ -7,10 +7,10 @@ from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 from ._bridge import Bridge
-from ._results import WINDOW, ResultStream, Sink
+from ._results import ResultStream, Sink
 
-_TELL = WINDOW // 8
-"""Items after which the loop is told what was used."""
+_TELL = 8
+"""Batches after which the loop is told what was used."""
 
 
 def drain(
@@ -28,13 +28,13 @@ def drain(
         return stream
 
     stream = bridge.run(start())
-    used = 0
+    used = taken = 0
     try:
         while (batch := batches.get()) is not None:
-            used += len(batch)
-            if used >= _TELL or batches.empty():
+            used, taken = used + len(batch), taken + 1
+            if taken >= _TELL or batches.empty():
                 bridge.loop.call_soon_threadsafe(stream.use, used)
-                used = 0
+                used = taken = 0
             yield from batch
     finally:
         if not stream.finished:

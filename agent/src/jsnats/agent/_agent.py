@@ -1,0 +1,185 @@
+"""Several exporters in one process, each with a task of its own: one that fails or is taken over leaves the others be.
+
+Plain asyncio tasks, cancelled once each: an exporter's `stop()` runs in the cancelled task and needs its awaits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from jsnats.schemas import (
+    EXPORTER,
+    BrokerUnfit,
+    BrokerUnreachable,
+    ConfigurationError,
+    JsnatsError,
+    LeasePolicy,
+)
+from jsnats.sdk import Context
+from jsnats.sdk._context import DEFAULT_URL
+
+from ._config import LoadedExporter
+from ._exporter import Exporter, Spec
+from ._presence import NameTaken
+
+log = logging.getLogger("jsnats.agent")
+
+FIRST_WAIT_S = 0.5
+MAX_WAIT_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Hosted:
+    """An exporter to host, and the way into the broker for it."""
+
+    spec: Spec
+    context: Context
+
+
+def hosted(loaded: LoadedExporter, context: Context, lease: LeasePolicy) -> Hosted:
+    """What to host for an exporter of a file; `lease` holds if the file does not say."""
+    spec = Spec(
+        name=loaded.name,
+        root=loaded.root,
+        labels=loaded.labels,
+        lease=loaded.lease or lease,
+        auth=loaded.broker.auth and bool(context.seed),
+    )
+    return Hosted(spec, context)
+
+
+def context_of(loaded: LoadedExporter, url: str | None, credentials: Path | None) -> Context:
+    """The context of an exporter: `credentials` (a file, or a folder with NAME.json), else what its file names.
+
+    Without either it connects without a credential. `url` replaces the address in them.
+    Raises ConfigurationError for a file that is not there or belongs to another.
+    """
+    path = credentials / f"{loaded.name}.json" if credentials and credentials.is_dir() else credentials
+    path = path or loaded.broker.credentials
+    url = url or loaded.broker.url
+    if path is None:
+        return Context(url=url or DEFAULT_URL, name=loaded.name, role=EXPORTER)
+    found = Context.load(path)
+    if (found.name, found.role) != (loaded.name, EXPORTER):
+        raise ConfigurationError(
+            f"{path} is for {found.role} {found.name!r}, not for exporter {loaded.name!r}: "
+            f"`jsnats auth add exporter {loaded.name}` writes the right one"
+        )
+    return Context(url=url or found.url, name=found.name, role=found.role, seed=found.seed)
+
+
+class Agent:
+    """The exporters of this process. `failures` says by name which do not run, and why."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.failures: dict[str, JsnatsError] = {}
+        self.running: dict[str, Exporter] = {}
+        self._names = list(names)
+        self._changed = asyncio.Condition()
+
+    async def settled(self) -> None:
+        """Wait until each exporter runs or has failed."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: len(self.running) + len(self.failures) == len(self._names))
+
+    async def ended(self) -> None:
+        """Wait until none is left."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: len(self.failures) == len(self._names))
+
+    def failure(self) -> JsnatsError:
+        """The failures as one error: the only one, or a ConfigurationError that lists them by name."""
+        if len(self.failures) == 1:
+            return next(iter(self.failures.values()))
+        faults = [f"{name}: {error}" for name, error in self.failures.items()]
+        return _Failures("\n".join([f"{len(faults)} exporters do not run:", *faults]), faults, self.failures)
+
+    async def host(self, each: Hosted, patient: bool) -> None:
+        """Run one exporter until it fails, is taken over, or this task is cancelled."""
+        try:
+            await self._serve(each, patient)
+        except (JsnatsError, TimeoutError) as error:
+            await self._fail(each.spec.name, _named(error, each))
+        except Exception as error:
+            log.exception("exporter %s", each.spec.name)
+            await self._fail(each.spec.name, JsnatsError(f"{type(error).__name__}: {error}"))
+
+    async def _serve(self, each: Hosted, patient: bool) -> None:
+        name = each.spec.name
+        exporter = Exporter(each.spec, each.context)
+        await _start(exporter, patient)
+        try:
+            async with self._changed:
+                self.running[name] = exporter
+                self._changed.notify_all()
+            await exporter.lost.wait()
+        finally:
+            await exporter.stop()
+        raise NameTaken(f"exporter {name!r} was taken over by another agent")
+
+    async def _fail(self, name: str, error: JsnatsError) -> None:
+        async with self._changed:
+            self.running.pop(name, None)
+            self.failures[name] = error
+            if len(self.failures) < len(self._names):  # the last one is told by who waits for the end
+                log.error("exporter %s does not run, the others go on: %s", name, error)
+            self._changed.notify_all()
+
+
+class _Failures(ConfigurationError):
+    """Several exporters do not run; the exit code is that of the first."""
+
+    def __init__(self, message: str, faults: list[str], failures: Mapping[str, JsnatsError]) -> None:
+        super().__init__(message, faults)
+        self.exit_code = next(iter(failures.values())).exit_code  # type: ignore[misc]
+
+
+def _named(error: Exception, each: Hosted) -> JsnatsError:
+    if isinstance(error, JsnatsError):
+        return error
+    return BrokerUnreachable(f"the broker at {each.context.url} does not answer")
+
+
+async def _start(exporter: Exporter, patient: bool) -> None:
+    """Start it; a patient one waits for a broker that is not there or not prepared yet."""
+    wait_s = FIRST_WAIT_S
+    while True:
+        try:
+            await exporter.start()
+            return
+        except (BrokerUnreachable, BrokerUnfit, TimeoutError) as error:
+            if not patient:
+                raise
+            reason = str(error) or f"the broker at {exporter.context.url} does not answer"
+            log.warning("exporter %s: %s; trying again in %g s", exporter.spec.name, reason, wait_s)
+        await asyncio.sleep(wait_s)
+        wait_s = min(wait_s * 2, MAX_WAIT_S)
+
+
+@asynccontextmanager
+async def hosting(all_hosted: Sequence[Hosted], *, patient: bool = False) -> AsyncIterator[Agent]:
+    """Host exporters for as long as the `async with`; all start and stop in parallel.
+
+    A `patient` one waits for its broker. What fails is found in `Agent.failures`.
+    """
+    agent = Agent([each.spec.name for each in all_hosted])
+    # No TaskGroup: it would wrap what the body raises, and no task of these raises anything.
+    tasks = [asyncio.create_task(agent.host(each, patient), name=each.spec.name) for each in all_hosted]
+    try:
+        yield agent
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+
+
+async def run_exporters(all_hosted: Sequence[Hosted]) -> None:
+    """Host exporters until cancelled, waiting for their brokers. Raises what failed when none is left."""
+    async with hosting(all_hosted, patient=True) as agent:
+        await agent.ended()
+        raise agent.failure()

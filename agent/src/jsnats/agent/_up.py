@@ -1,0 +1,179 @@
+"""`jsnats up`: a broker, exporters and a shell in one process, gone without a trace when the shell ends."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from jsnats.broker import BROKER, run_broker
+from jsnats.schemas import EXPORTER, USER, BrokerError, ConfigurationError
+from jsnats.sdk import Context, default_path, find_context, open_connection
+from jsnats.sdk.cli import Session, run_session
+
+from ._agent import Agent, Hosted, context_of, hosted, hosting
+from ._config import LoadedExporter
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What `jsnats up` was asked for. `url` and `context` name a broker, neither means one of our own; `directory`
+    is where that keeps its lab, None for a temporary one; an empty `command` is a shell."""
+
+    url: str | None = None
+    context: Path | None = None
+    directory: Path | None = None
+    command: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Lab:
+    user: Context
+    user_file: Path
+    exporters: list[Hosted]
+
+
+async def up(loaded: Sequence[LoadedExporter], plan: Plan) -> int:
+    """Run the lab around the command and return the command's exit code.
+
+    A signal before the command runs ends everything and gives 128 + its number. Raises JsnatsError.
+    """
+    work = asyncio.ensure_future(_up(loaded, plan))
+    caught: list[int] = []
+
+    def stop(number: int) -> None:
+        if not caught:  # a second Ctrl-C must not interrupt the clean-up
+            work.cancel()
+        caught.append(number)
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, stop, number)
+    try:
+        return await work
+    except asyncio.CancelledError:
+        if not caught:
+            raise
+        return 128 + caught[0]
+
+
+async def _up(loaded: Sequence[LoadedExporter], plan: Plan) -> int:
+    lab_of = _external if _named_broker(loaded, plan) else _embedded
+    async with lab_of(loaded, plan) as lab, hosting(lab.exporters) as agent:
+        await agent.settled()
+        if agent.failures:
+            raise agent.failure()
+        session = Session(context=lab.user_file, url=lab.user.url, exporter=loaded[0].name)
+        if not plan.command:
+            _greet(agent, session)
+            if not sys.stdin.isatty():
+                await agent.ended()
+                raise agent.failure()
+        return await run_session(session, plan.command)
+
+
+def _named_broker(loaded: Sequence[LoadedExporter], plan: Plan) -> bool:
+    named = (plan.url, plan.context, os.environ.get("JSNATS_URL"), os.environ.get("JSNATS_CONTEXT"))
+    return any(named) or any(each.broker.url for each in loaded)
+
+
+def _greet(agent: Agent, session: Session) -> None:
+    exporters = ", ".join(f"{name} ({len(each.nodes) - 1} drivers)" for name, each in agent.running.items())
+    end = "leave the shell to end it" if sys.stdin.isatty() else "Ctrl-C ends it"
+    print(f"lab        {session.url}  ({end})", file=sys.stderr)
+    print(f"exporters  {exporters}", file=sys.stderr)
+    print("here       j --help", file=sys.stderr)
+    print(f"elsewhere  jsnats --context {session.context} ls", file=sys.stderr)
+
+
+# ------------------------------------------------------------------ a broker of our own
+
+
+@asynccontextmanager
+async def _embedded(loaded: Sequence[LoadedExporter], plan: Plan) -> AsyncIterator[_Lab]:
+    with _directory(plan.directory) as directory:
+        async with run_broker(directory) as broker:
+            exporters = [hosted(each, await broker.add(EXPORTER, each.name), "if-held") for each in loaded]
+            user = await broker.add(USER, _user_name(loaded))
+            file = broker.lab.context_path(user.name)
+            async with _default_context(file):
+                yield _Lab(user, file, exporters)
+
+
+@contextmanager
+def _directory(named: Path | None) -> Iterator[Path]:
+    if named:
+        yield named
+        return
+    temporary = Path(tempfile.mkdtemp(prefix="jsnats-up-"))
+    try:
+        yield temporary
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _user_name(loaded: Sequence[LoadedExporter]) -> str:
+    """The login name; users and exporters share one namespace of names."""
+    try:
+        name = os.environ.get("JSNATS_USER") or getpass.getuser()
+    except (KeyError, OSError):
+        name = "user"
+    taken = {each.name for each in loaded} | {BROKER, "system"}
+    return f"{name}@up" if name in taken else name
+
+
+@asynccontextmanager
+async def _default_context(file: Path) -> AsyncIterator[None]:
+    """Be the lab that `jsnats ls` finds in any other terminal, unless one is found already.
+
+    A symbolic link: a context file that somebody put there is never touched, and what a killed `up` left is known by
+    leading to no live broker.
+    """
+    path = default_path()
+    if await _is_taken(path):
+        yield
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    path.symlink_to(file)
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            if path.readlink() == file:
+                path.unlink()
+
+
+async def _is_taken(path: Path) -> bool:
+    if not path.is_symlink():
+        return path.exists()
+    try:
+        connection = await open_connection(Context.load(path), name="jsnats up", timeout_s=1.0)
+    except (BrokerError, ConfigurationError):
+        return False
+    await connection.close()
+    return True
+
+
+# ------------------------------------------------------------------ a broker that was named
+
+
+@asynccontextmanager
+async def _external(loaded: Sequence[LoadedExporter], plan: Plan) -> AsyncIterator[_Lab]:
+    url = (
+        plan.url or os.environ.get("JSNATS_URL") or next((each.broker.url for each in loaded if each.broker.url), None)
+    )
+    user = find_context(url, plan.context)
+    exporters = [hosted(each, context_of(each, user.url, None), "if-held") for each in loaded]
+    with tempfile.TemporaryDirectory(prefix="jsnats-up-") as folder:
+        file = Path(folder) / "context.json"
+        user.save(file)
+        yield _Lab(user, file, exporters)

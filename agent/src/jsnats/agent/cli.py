@@ -1,0 +1,133 @@
+"""`jsnats up` and `jsnats agent`. What they need is imported when they run, so that `--help` stays fast."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+from jsnats.sdk.cli import ContextFile, Nats
+
+if TYPE_CHECKING:
+    from ._agent import Hosted
+    from ._config import LoadedExporter
+
+Files = Annotated[
+    list[Path],
+    typer.Argument(metavar="EXPORTER.yaml...", help="Exporters, one or more in each file.", show_default=False),
+]
+
+
+class _WithCommand(TyperCommand):
+    """What stands behind `--` is the command to run, whatever it looks like."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Take the command off before the parser, which would mix it with the files."""
+        end = args.index("--") if "--" in args else len(args)
+        ctx.obj = args[end + 1 :]
+        return super().parse_args(ctx, args[:end])
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """Show it in the usage line too."""
+        return [*super().collect_usage_pieces(ctx), "[-- COMMAND...]"]
+
+
+up = typer.Typer()
+
+
+@up.command("up", cls=_WithCommand)
+def _up(
+    ctx: typer.Context,
+    files: Files,
+    directory: Annotated[
+        Path | None, typer.Option("--dir", metavar="DIR", help="Keep the lab here; without it, it is temporary.")
+    ] = None,
+    nats: Nats = None,
+    context: ContextFile = None,
+) -> None:
+    """Run a whole lab: a broker (unless one is named), the exporters, and a shell or COMMAND that works with them.
+
+    In it, `j` talks to the first exporter and `jsnats` to all. When it ends, so does the lab.
+
+    Example: jsnats up exporter.yaml -- pytest tests/
+    """
+    import asyncio
+
+    _log_to_stderr("WARNING", agent="ERROR")  # what a call raised is shown by its caller, in the same terminal
+    loaded = _load(files)
+    from ._up import Plan, up
+
+    code = asyncio.run(up(loaded, Plan(url=nats, context=context, directory=directory, command=ctx.obj)))
+    raise typer.Exit(code)
+
+
+agent_app = typer.Typer(help="Host exporters next to the hardware.", no_args_is_help=True)
+
+
+@agent_app.callback()
+def _group() -> None:
+    """Keep `run` a sub-command: Typer would make the only command of an app the app itself."""
+
+
+@agent_app.command()
+def run(
+    files: Files,
+    nats: Annotated[str | None, typer.Option("--nats", metavar="URL", envvar="JSNATS_URL", help="The broker.")] = None,
+    credentials: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True, metavar="FILE|DIR", help="Context file of the exporter, or the folder with NAME.json for each."
+        ),
+    ] = None,
+) -> None:
+    """Host exporters until Ctrl-C or SIGTERM. A broker that is not there yet is waited for.
+
+    Example: jsnats agent run exporter.yaml --nats nats://lab:4222 --credentials bench-1.json
+    """
+    import asyncio
+
+    _log_to_stderr("INFO", agent="INFO")
+    loaded = _load(files)
+    from ._agent import context_of, hosted
+
+    all_hosted = [hosted(each, context_of(each, nats, credentials), "required") for each in loaded]
+    raise typer.Exit(asyncio.run(_until_signal(all_hosted)))
+
+
+async def _until_signal(all_hosted: list[Hosted]) -> int:
+    import asyncio
+    import signal
+
+    from ._agent import run_exporters
+
+    work = asyncio.ensure_future(run_exporters(all_hosted))
+    caught: list[signal.Signals] = []
+
+    def stop(number: signal.Signals) -> None:
+        if not caught:  # a second Ctrl-C must not interrupt the clean-up
+            work.cancel()
+        caught.append(number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop, number)
+    try:
+        await work
+    except asyncio.CancelledError:
+        if not caught:
+            raise
+    return 130 if caught[0] == signal.SIGINT else 0
+
+
+def _load(files: list[Path]) -> list[LoadedExporter]:
+    from ._config import load
+
+    return load(files)
+
+
+def _log_to_stderr(level: str, agent: str) -> None:
+    import logging
+
+    logging.basicConfig(level=level, format="%(levelname).1s %(message)s")
+    logging.getLogger("jsnats.agent").setLevel(agent)

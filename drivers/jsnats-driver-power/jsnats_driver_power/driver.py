@@ -1,0 +1,188 @@
+"""The exporter's side of power: the interface that all power drivers share, and two drivers without hardware."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import time
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from typing import Annotated, Any, Final
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from jsnats.common.exceptions import ConfigurationError
+from jsnats.driver import Driver, export
+
+from .common import PowerReading
+from .supply import Supply
+
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class PowerInterface(Driver, ABC):
+    """Base of drivers that switch power: write `on`, `off` and `read`, either all with `async def` or all with `def`.
+
+    They are exported already. `cycle` and the end of a lease (`close`) are made of `on` and `off` and follow them: with
+    `def` they run on the driver's own thread as well, because a device library seldom bears two. A switch that cannot
+    measure raises NotImplementedError from `read`.
+    """
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        kinds = {_is_async(each) for each in (cls.on, cls.off) if not getattr(each, "__isabstractmethod__", False)}
+        if len(kinds) == 2:
+            raise ConfigurationError(f"{cls.__name__}: write on() and off() both with async def, or both with def")
+        for name, ours in _MADE.items() if kinds else ():
+            if getattr(cls, name) in (getattr(PowerInterface, name), *ours.values()):  # else it wrote its own
+                setattr(cls, name, ours[kinds == {True}])
+
+    @classmethod
+    def client(cls) -> str:
+        """Return the client of all power drivers."""
+        return "jsnats_driver_power.client.PowerClient"
+
+    @export
+    @abstractmethod
+    def on(self) -> Awaitable[None] | None:
+        """Switch on."""
+
+    @export
+    @abstractmethod
+    def off(self) -> Awaitable[None] | None:
+        """Switch off."""
+
+    @export
+    @abstractmethod
+    def read(self) -> AsyncGenerator[PowerReading, None] | Generator[PowerReading, None, None]:
+        """Yield readings (V, A) until the reader stops."""
+
+    @export
+    def cycle(self, wait: Seconds = 2.0) -> Awaitable[None] | None:
+        """Switch off, wait so many seconds, switch on."""
+        raise NotImplementedError("a subclass gets cycle() when it writes on() and off()")
+
+
+async def _cycle(self: PowerInterface, wait: Seconds = 2.0) -> None:
+    """Switch off, wait so many seconds, switch on. Cancelled while it waits, it leaves the power off."""
+    self.report_progress(0, 2, "switching off")
+    await _done(self.off())
+    self.report_progress(1, 2, f"off for {wait:g} s")
+    await asyncio.sleep(wait)
+    await _done(self.on())
+    self.report_progress(2, 2, "on")
+
+
+def _blocking_cycle(self: PowerInterface, wait: Seconds = 2.0) -> None:
+    """Switch off, wait so many seconds, switch on. Once begun it cannot be cancelled."""
+    self.report_progress(0, 2, "switching off")
+    self.off()
+    self.report_progress(1, 2, f"off for {wait:g} s")
+    time.sleep(wait)
+    self.on()
+    self.report_progress(2, 2, "on")
+
+
+async def _close(self: PowerInterface) -> None:
+    """Switch off when a lease ends, so that the next one finds a cold board."""
+    await _done(self.off())
+
+
+def _blocking_close(self: PowerInterface) -> None:
+    """Switch off when a lease ends, so that the next one finds a cold board."""
+    self.off()
+
+
+async def _done(result: Awaitable[None] | None) -> None:
+    if result is not None:
+        await result
+
+
+def _is_async(function: Callable[..., Any]) -> bool:
+    return inspect.iscoroutinefunction(inspect.unwrap(function))
+
+
+_MADE: Final[dict[str, dict[bool, Callable[..., Any]]]] = {
+    "cycle": {True: _cycle, False: _blocking_cycle},
+    "close": {True: _close, False: _blocking_close},
+}
+"""What a power driver gets beside its own `on` and `off`, by whether these are async."""
+
+
+class VirtualPowerInterface(PowerInterface):
+    """Power of a device that is made for the lease, such as a virtual machine: `off` may also destroy it."""
+
+    @classmethod
+    def client(cls) -> str:
+        """Return the client that can say `off(destroy=True)`."""
+        return "jsnats_driver_power.client.VirtualPowerClient"
+
+    @export
+    @abstractmethod
+    def off(self, destroy: bool = False) -> Awaitable[None] | None:
+        """Switch off; with `destroy` the device and what it stored are gone."""
+
+
+@dataclass(kw_only=True)
+class _Simulated(PowerInterface, ABC):
+    """Parameters of both mocks: `voltage` V without load, `load` A in the mean, `interval` s between readings."""
+
+    voltage: float = Field(default=12.0, gt=0, le=1000)
+    load: float = Field(default=1.0, ge=0, le=1000)
+    interval: float = Field(default=0.1, gt=0, le=3600)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._supply = Supply(voltage=self.voltage, load=self.load)
+
+    def _switch(self, on: bool) -> None:
+        self._supply.switch(on, time.monotonic())
+        self.logger.info("switched %s", "on" if on else "off")
+
+    def _measure(self) -> PowerReading:
+        return self._supply.reading(time.monotonic())
+
+
+@dataclass(kw_only=True)
+class MockPower(_Simulated):
+    """A switchable supply without hardware; its readings move as those of a board do."""
+
+    @export
+    async def on(self) -> None:
+        """Switch on: the capacitor charges, which shows as inrush."""
+        self._switch(True)
+
+    @export
+    async def off(self) -> None:
+        """Switch off: the current stops, the voltage falls as the load empties the capacitor."""
+        self._switch(False)
+
+    @export
+    async def read(self) -> AsyncGenerator[PowerReading, None]:
+        """Yield a reading (V, A) each `interval` until the reader stops."""
+        while True:
+            yield self._measure()
+            await asyncio.sleep(self.interval)
+
+
+@dataclass(kw_only=True)
+class SyncMockPower(_Simulated):
+    """As `MockPower`, written with plain functions, as a driver over a blocking library is."""
+
+    @export
+    def on(self) -> None:
+        """Switch on: the capacitor charges, which shows as inrush."""
+        self._switch(True)
+
+    @export
+    def off(self) -> None:
+        """Switch off: the current stops, the voltage falls as the load empties the capacitor."""
+        self._switch(False)
+
+    @export
+    def read(self) -> Generator[PowerReading, None, None]:
+        """Yield a reading (V, A) each `interval` until the reader stops."""
+        while True:
+            yield self._measure()
+            time.sleep(self.interval)

@@ -1,0 +1,200 @@
+import subprocess
+import sys
+from collections.abc import AsyncGenerator, Awaitable, Generator
+from contextlib import aclosing
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+import jsnats_driver_power
+from jsnats.agent._config import load
+from jsnats.common.exceptions import ConfigurationError
+from jsnats.driver import methods_of, progress_sink
+from jsnats_driver_power.common import PowerReading
+from jsnats_driver_power.driver import MockPower, PowerInterface, SyncMockPower, VirtualPowerInterface
+
+
+class AsyncRelay(PowerInterface):
+    """Writes down what it is told."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        self.told: list[object] = []
+
+    async def on(self) -> None:
+        self.told.append("on")
+
+    async def off(self) -> None:
+        self.told.append("off")
+
+    async def read(self) -> AsyncGenerator[PowerReading, None]:
+        raise NotImplementedError("this relay cannot measure")
+        yield
+
+
+class SyncRelay(PowerInterface):
+    """The same with plain functions."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        self.told: list[object] = []
+
+    def on(self) -> None:
+        self.told.append("on")
+
+    def off(self) -> None:
+        self.told.append("off")
+
+    def read(self) -> Generator[PowerReading, None, None]:
+        raise NotImplementedError("this relay cannot measure")
+
+
+class Machine(VirtualPowerInterface):
+    """A virtual device."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        self.told: list[object] = []
+
+    async def on(self) -> None:
+        self.told.append("on")
+
+    async def off(self, destroy: bool = False) -> None:
+        self.told.append("destroy" if destroy else "off")
+
+    async def read(self) -> AsyncGenerator[PowerReading, None]:
+        yield PowerReading(voltage=1.0, current=2.0)
+
+
+async def finish(result: Awaitable[None] | None) -> None:
+    """Wait for what an async driver returned."""
+    assert result is not None
+    await result
+
+
+@pytest.mark.parametrize("cls", [AsyncRelay, SyncRelay])
+def test_three_methods_make_a_power_driver(cls):
+    """A subclass writes on, off and read without a decorator, and has cycle as well."""
+    kinds = {name: method.kind for name, method in methods_of(cls).items()}
+    assert kinds == {"on": "call", "off": "call", "read": "stream", "cycle": "call"}
+    assert methods_of(cls)["cycle"].record.params["properties"]["wait"]["default"] == 2.0
+
+
+def test_cycle_runs_where_on_and_off_run():
+    """Over a blocking library, cycle is blocking too and so on the driver's thread."""
+    assert methods_of(AsyncRelay)["cycle"].is_async
+    assert not methods_of(SyncRelay)["cycle"].is_async
+
+
+async def test_cycle_is_off_then_on_with_progress():
+    """An async driver's cycle switches in order and says how far it is."""
+    relay, said = AsyncRelay(), []
+    token = progress_sink.set(lambda done, total, message: said.append((done, total, message)))
+    await finish(relay.cycle(0.0))
+    progress_sink.reset(token)
+    assert relay.told == ["off", "on"]
+    assert said == [(0, 2, "switching off"), (1, 2, "off for 0 s"), (2, 2, "on")]
+
+
+def test_cycle_of_plain_functions_needs_no_loop():
+    """A sync driver's cycle does the same without asyncio."""
+    relay = SyncRelay()
+    relay.cycle(0.0)
+    assert relay.told == ["off", "on"]
+
+
+async def test_the_end_of_a_lease_switches_off():
+    """close() is off(), of either kind."""
+    first, second = AsyncRelay(), SyncRelay()
+    await finish(first.close())
+    second.close()
+    assert first.told == second.told == ["off"]
+
+
+def test_a_subclass_may_write_its_own_cycle():
+    """What a driver defines itself is not replaced."""
+
+    class Special(SyncRelay):
+        def cycle(self, wait: float = 0.5) -> None:
+            self.told.append(wait)
+
+    relay = Special()
+    relay.cycle()
+    assert relay.told == [0.5]
+
+
+async def test_a_virtual_device_is_kept_at_the_end_of_a_lease():
+    """close() of a virtual device switches off and destroys nothing."""
+    machine = Machine()
+    await finish(machine.close())
+    await machine.off(destroy=True)
+    assert machine.told == ["off", "destroy"]
+
+
+def test_on_and_off_of_two_kinds_are_refused():
+    """A driver that mixes async and sync would lose one of the two without a word."""
+    with pytest.raises(ConfigurationError, match="both with async def, or both with def"):
+
+        class Mixed(AsyncRelay):
+            def off(self) -> None: ...  # type: ignore[override]
+
+
+def test_the_interface_cannot_be_made():
+    """on, off and read are the driver's to write."""
+    with pytest.raises(TypeError, match="abstract"):
+        PowerInterface()  # type: ignore[abstract]
+
+
+async def test_readings_start_with_the_inrush_and_settle():
+    """After on the first readings show the charging current, later ones the load's."""
+    power = MockPower(voltage=5.0, load=0.5, interval=0.001)
+    await power.on()
+    async with aclosing(power.read()) as readings:
+        first = await anext(readings)
+        async for reading in readings:
+            if reading.current < 0.8:
+                break
+    assert first.current > 5.0
+    assert 4.0 < reading.voltage < 5.0
+
+
+def test_the_plain_mock_measures_the_same_way():
+    """SyncMockPower yields readings from a plain generator, and no current once it is off."""
+    power = SyncMockPower(voltage=5.0, interval=0.001)
+    power.on()
+    assert next(power.read()).current > 1.0
+    power.off()
+    assert next(power.read()).current == 0.0
+
+
+@pytest.mark.parametrize("wrong", [{"voltage": 0}, {"load": -1}, {"interval": 0}, {"volts": 5}])
+def test_impossible_parameters_are_refused(wrong):
+    """No negative load, no busy loop, no parameter that does not exist."""
+    with pytest.raises(ValidationError):
+        MockPower(**wrong)
+
+
+def test_the_example_is_a_valid_exporter():
+    """examples/exporter.yaml gives the drivers with the parameters it says."""
+    (exporter,) = load([Path(__file__).parents[1] / "examples" / "exporter.yaml"])
+    power = exporter.root.children["power"]
+    assert isinstance(power, MockPower)
+    assert (power.voltage, power.load, power.interval) == (12.0, 1.5, 0.1)
+    assert isinstance(exporter.root.children["usb"], SyncMockPower)
+
+
+def test_the_package_offers_the_drivers_lazily():
+    """`from jsnats_driver_power import MockPower` works, and a name that is not there is an AttributeError."""
+    assert jsnats_driver_power.MockPower is MockPower
+    with pytest.raises(AttributeError, match="has no attribute 'Nuclear'"):
+        _ = jsnats_driver_power.Nuclear
+
+
+def test_a_client_does_not_load_the_exporter_side():
+    """Importing the package and its client leaves the driver and `jsnats.driver` unloaded."""
+    code = (
+        "import sys, jsnats_driver_power.client as c;"
+        "sys.exit('jsnats.driver' in sys.modules or c.__package__ + '.driver' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,79 @@
+"""The commands `jsnats` and `j`.
+
+    _main.py       the group of all sub-commands, each loaded when it is used
+    _guard.py      errors, Ctrl-C and broken pipes, turned into one line and an exit code
+    _options.py    the options that many commands share
+    _lab.py        `jsnats ls`, `tree`, `version`
+    _call.py       `jsnats call`, `stream`; _call_command.py shows them to Typer
+    _job.py        `jsnats job`
+    _target.py     "bench-1.dut.power.on", found in what the exporter published
+    _arguments.py  the words of a command line, turned into the arguments of a method by its schema
+    _describe.py   a schema in words: signatures and the help of a method
+    _output.py     results, tables and progress
+    _complete.py   what the shell offers for the name of a method
+    _j.py          `j`, in the environment of an exporter
+    _commands.py   click commands for a client: of its methods, of its children
+    _shell.py      the shell or command that runs with that environment
+
+`jsnats` is Typer, `j` and the commands of drivers are click. Typer has its own copy of click's classes, so the two
+are never nested. Names load on first use: `jsnats --help` pays for neither NATS nor click.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ._commands import children_command, methods_command
+    from ._guard import exit_code
+    from ._j import j_main
+    from ._options import ContextFile, Json, Nats
+    from ._shell import Session, run_session
+
+__all__ = [
+    "ContextFile",
+    "Json",
+    "Nats",
+    "Session",
+    "children_command",
+    "exit_code",
+    "j_main",
+    "main",
+    "methods_command",
+    "run_session",
+]
+
+_HOME = {
+    "ContextFile": "_options",
+    "Json": "_options",
+    "Nats": "_options",
+    "Session": "_shell",
+    "children_command": "_commands",
+    "exit_code": "_guard",
+    "j_main": "_j",
+    "methods_command": "_commands",
+    "run_session": "_shell",
+}
+
+
+def main() -> None:
+    """Entry point of `jsnats`."""
+    import sys
+
+    from ._call import QUICK, quick
+
+    words = sys.argv[1:]
+    if quick(words):
+        from ._guard import exit_code
+
+        sys.exit(exit_code(lambda: QUICK[words[0]](words[1:])))
+    from ._main import run
+
+    run()
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

@@ -1,0 +1,5 @@
+"""`python -m jsnats.sdk.cli` is `jsnats`."""
+
+from . import main
+
+main()

@@ -1,0 +1,68 @@
+"""`j`: the drivers of one exporter as commands, in the environment that `jsnats up` makes.
+
+`j dut power on` walks the tree to the client of dut.power and runs that client's own command with `on`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from ._guard import exit_code
+
+if TYPE_CHECKING:
+    from jsnats.client import DriverClient
+
+_USAGE = """\
+Usage: j [DRIVER]... COMMAND [ARGS]...
+
+  Run a command of a driver of the exporter that this shell works with (JSNATS_EXPORTER). Without a command, list what
+  there is; behind one, --help tells more. --json prints results as JSON.
+
+Example: j dut power on
+"""
+
+
+def j_main() -> None:
+    """Entry point of `j`."""
+    sys.exit(exit_code(lambda: _run(sys.argv[1:])))
+
+
+def _run(words: list[str]) -> object:
+    exporter = os.environ.get("JSNATS_EXPORTER", "")
+    if words[:1] == ["--help"]:
+        print(_USAGE, end="")
+        if not exporter:
+            return 0
+        words = words[1:]
+    if not exporter:
+        from jsnats.schemas import ConfigurationError
+
+        raise ConfigurationError("JSNATS_EXPORTER is not set: run j inside `jsnats up exporter.yaml`")
+    from jsnats.sdk import connect
+
+    with connect() as lab:
+        return run_words(lab.exporter(exporter), words)
+
+
+def run_words(root: DriverClient, words: list[str]) -> object:
+    """Go down the tree as far as the words name children, and run the command of the client found there."""
+    client, prog = root, ["j"]
+    while words and words[0] in client.children:
+        client = client.children[words[0]]
+        prog.append(words[0])
+        words = words[1:]
+    return _run_found(client, words, " ".join(prog))
+
+
+def _run_found(client: DriverClient, words: list[str], prog: str) -> object:
+    command = client.cli()
+    if words not in ([], ["--help"]):
+        return command.main(words, prog_name=prog, standalone_mode=False)
+    command.main(["--help"], prog_name=prog, standalone_mode=False)
+    # A driver's own command knows nothing of the children below it.
+    hidden = [name for name in client.children if name not in getattr(command, "commands", {})]
+    if hidden:
+        print(f"\nDrivers below it: {', '.join(hidden)}")
+    return 0
