@@ -57,7 +57,7 @@ format: $(STAMP) ## format the code and mend what the linter can
 	@ruff check --quiet --fix . ; ruff format --quiet .
 
 demo: $(STAMP) ## a whole lab on this machine, from power on to teardown
-	@sdk/examples/demo.sh
+	@sdk/examples/demo/demo.sh
 
 create-driver: $(STAMP) ## a new driver: make create-driver NAME=my-device CLASS=MyDevice
 	@test -n "$(NAME)" -a -n "$(CLASS)" || { echo "say make create-driver NAME=my-device CLASS=MyDevice" >&2; exit 2; }

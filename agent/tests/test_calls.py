@@ -156,6 +156,16 @@ def test_a_timeout_ends_the_call_on_both_sides(client: Any) -> None:
     assert time.monotonic() - begin < 3
 
 
+def test_a_timeout_ends_a_stream_too(client: Any) -> None:
+    """A stream that goes silent is ended by its deadline, after the items that came."""
+    stream = client.options(timeout_s=0.5).count(5, 100.0)
+    begin = time.monotonic()
+    with pytest.raises(DeadlineExceeded):
+        next(stream)
+    assert time.monotonic() - begin < 3
+    assert client.ended() == 1
+
+
 def test_arguments_and_results_beyond_one_message_travel_in_parts(client: Any) -> None:
     """Five megabytes go and come, over a broker whose messages hold one."""
     assert client.size(bytes(5_000_000)) == 5_000_000

@@ -62,9 +62,10 @@ def test_in_order() -> None:
 
 
 def test_duplicates_are_dropped() -> None:
-    """A message that was resent gives nothing the second time."""
+    """A message that was resent gives nothing the second time, and is no sign of a gap."""
     assembler = Assembler()
     assert feed(assembler, batch(0, "a"), batch(0, "a"), batch(1, "b"), batch(0, "a"), batch(1, "b")) == ["a", "b"]
+    assert not assembler.gap
 
 
 def test_gap_holds_what_is_later() -> None:

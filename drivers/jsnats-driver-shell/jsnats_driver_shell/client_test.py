@@ -117,9 +117,7 @@ def test_an_option_that_is_no_pair_is_refused():
     assert "'COLOUR' is not KEY=VAL" in result.stderr
 
 
-def test_options_hold_for_commands():
-    """A copy with a deadline runs commands by name too, and the deadline ends them."""
-    with serve(Shell(methods={"hang": "sleep 1000", "quick": "echo"})) as client:
-        assert client.options(timeout_s=60).quick().returncode == 0
-        with pytest.raises(TimeoutError, match="deadline"):
-            client.options(timeout_s=0.3).hang()
+def test_a_copy_with_options_has_the_methods_too():
+    """`client.options(...)` copies a client whose attributes are made on demand."""
+    with serve(Shell(methods=METHODS)) as client:
+        assert client.options(timeout_s=60).both().returncode == 3

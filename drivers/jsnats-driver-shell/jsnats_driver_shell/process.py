@@ -124,6 +124,7 @@ class Process:
             pass  # all of it has ended
         except PermissionError:
             log.error("process group %s belongs to another user and could not be killed", self._process.pid)
+            return False
         return True
 
     async def stop(self) -> None:

@@ -1,3 +1,4 @@
+// npm install, then:
 // node main.js CONTEXT ls
 // node main.js CONTEXT call EXPORTER dut.power.cycle '{"wait": 2}'
 // node main.js CONTEXT stream EXPORTER dut.power.read

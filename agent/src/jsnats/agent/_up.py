@@ -138,29 +138,39 @@ async def _default_context(file: Path) -> AsyncIterator[None]:
     leading to no live broker.
     """
     path = default_path()
-    if await _is_taken(path):
+    if _is_own(path) or await _is_live(path):
         yield
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)
-    path.symlink_to(file)
+    _link(path, file)
     try:
         yield
     finally:
-        with suppress(OSError):
-            if path.readlink() == file:
-                path.unlink()
+        _unlink(path, file)
 
 
-async def _is_taken(path: Path) -> bool:
-    if not path.is_symlink():
-        return path.exists()
+def _is_own(path: Path) -> bool:
+    return path.exists() and not path.is_symlink()
+
+
+async def _is_live(path: Path) -> bool:
     try:
         connection = await open_connection(Context.load(path), name="jsnats up", timeout_s=1.0)
     except (BrokerError, ConfigurationError):
         return False
     await connection.close()
     return True
+
+
+def _link(path: Path, file: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    path.symlink_to(file)
+
+
+def _unlink(path: Path, file: Path) -> None:
+    with suppress(OSError):
+        if path.readlink() == file:
+            path.unlink()
 
 
 # ------------------------------------------------------------------ a broker that was named

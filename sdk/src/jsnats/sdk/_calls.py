@@ -87,24 +87,32 @@ class Call:
         self.reply = ""
         self.final: asyncio.Future[Msg] = caller.loop.create_future()
         self.probing = False
+        self._timer: asyncio.TimerHandle | None = None
 
     async def exchange(self) -> Msg:
         """Send and wait for the last reply. Raises CallError and BrokerError."""
-        timer = None
-        self.open()
         try:
-            if self.options.timeout_s is not None:
-                timer = self.caller.loop.call_later(self.options.timeout_s, self.fail, self._late())
-                await self._set_deadline(self.options.timeout_s)
-            await self.send()
+            await self.begin()
             return await self.final
         except (asyncio.CancelledError, DeadlineExceeded):
             await self.cancel()
             raise
         finally:
-            if timer:
-                timer.cancel()
-            self.caller.unwatch(self)
+            self.leave()
+
+    async def begin(self) -> None:
+        """Expect replies, set the deadline if there is to be one, and send."""
+        self.open()
+        if self.options.timeout_s is not None:
+            self._timer = self.caller.loop.call_later(self.options.timeout_s, self.fail, self._late())
+            await self._set_deadline(self.options.timeout_s)
+        await self.send()
+
+    def leave(self) -> None:
+        """Expect nothing more."""
+        if self._timer:
+            self._timer.cancel()
+        self.caller.unwatch(self)
 
     def open(self) -> None:
         """Complete the headers, expect replies, be watched. Arguments too large for one message become parts."""

@@ -17,6 +17,7 @@ from jsnats.schemas import (
     RESULTS,
     BrokerError,
     CallError,
+    DeadlineExceeded,
     ExporterOffline,
     OutcomeUnknown,
     ProtocolError,
@@ -74,8 +75,10 @@ class ResultStream(Call):
     async def start(self) -> None:
         """Subscribe, then call: the first item is on its way after one round trip."""
         await self._subscribe()
-        self.open()
-        await self.send()
+        try:
+            await self.begin()
+        except DeadlineExceeded as error:
+            self.fail(error)
 
     async def attach(self, call: str) -> None:
         """Take up a stream that runs, or has run, without us. Raises OutcomeUnknown if nothing is left of it."""
@@ -141,6 +144,8 @@ class ResultStream(Call):
 
     def fail(self, error: Exception) -> None:
         """End with an error of this side."""
+        if isinstance(error, DeadlineExceeded) and not self.finished:
+            self.caller.connection.spawn(self.cancel())
         self._finish(error)
 
     def _finish(self, error: Exception | None) -> None:
@@ -149,7 +154,7 @@ class ResultStream(Call):
         if isinstance(error, CallError) and not error.method:
             error.path, error.method = self.path, self.method
         self.finished, self.error_at_end = True, error
-        self.caller.unwatch(self)
+        self.leave()
         if self._live:
             self.caller.connection.spawn(self._live.close())
         if self._backfilling:

@@ -189,7 +189,8 @@ def _print_items(target: Target, found: Words) -> None:
     given = parse_arguments(found.rest, target.method, target.name)
     options = Options(timeout_s=found.number("timeout", float))
     limit = found.number("limit", int)
-    with closing(target.channel.drain(target.node, target.name, given.args, given.kwargs, options)) as items:
+    opened: Any = target.channel.drain(target.node, target.name, given.args, given.kwargs, options)
+    with closing(opened) as items:
         for item in islice(items, limit):
             print_item(item, "json" in found.flags)
 

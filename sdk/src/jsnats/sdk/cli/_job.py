@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -24,9 +24,11 @@ def attach(job_id: JobId, as_json: Json = False, nats: Nats = None, context: Con
     from ._output import print_item
     from ._target import lab_of
 
-    with lab_of(nats, context) as lab, closing(lab.job(job_id).items()) as items:
-        for item in items:
-            print_item(item, as_json)
+    with lab_of(nats, context) as lab:
+        opened: Any = lab.job(job_id).items()
+        with closing(opened) as items:
+            for item in items:
+                print_item(item, as_json)
 
 
 @job_app.command()

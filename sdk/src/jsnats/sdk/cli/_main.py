@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -69,7 +70,7 @@ class LazyGroup(TyperGroup):
     def _own(self) -> None:
         for name, (target, short) in _OWN.items():
             if name not in self.commands:
-                self.commands[name] = _LazyCommand(name, short, lambda target=target: _import(target))
+                self.commands[name] = _LazyCommand(name, short, partial(_import, target))
 
     def _register(self) -> None:
         from importlib.metadata import entry_points
@@ -78,13 +79,13 @@ class LazyGroup(TyperGroup):
         for entry in sorted(entry_points(group=GROUP)):
             package = entry.dist.name if entry.dist else entry.module
             short = _SHORT.get(entry.name, f"Of {package}.")
-            self.commands.setdefault(entry.name, _LazyCommand(entry.name, short, lambda entry=entry: _load(entry)))
+            self.commands.setdefault(entry.name, _LazyCommand(entry.name, short, partial(_load, entry)))
 
-    def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+    def main(self, *args: Any, **extra: Any) -> Any:
         """Run, and exit with the code that the outcome has."""
         run = super().main
         _lighten(self)
-        if not standalone_mode:
+        if not extra.pop("standalone_mode", True):
             return run(*args, standalone_mode=False, **extra)
         sys.exit(exit_code(lambda: run(*args, standalone_mode=False, **extra)))
 
@@ -119,7 +120,7 @@ def _command(found: Any, name: str) -> Any:
 
 
 _PLAIN: dict[Any, Callable[[Any], Any]] = {str: str, Path: Path, bool: bool}
-_OURS = {"nats", "context", "exporter", "job_id", "install_completion", "show_completion"}
+_OURS = {"help", "nats", "context", "exporter", "job_id", "install_completion", "show_completion"}
 
 
 class _Plain:
@@ -135,7 +136,7 @@ class _Plain:
 
 def _lighten(command: Any) -> None:
     """Spare our options pydantic, which Typer 0.29 imports (0.27 s) to turn text into text."""
-    for param in command.params:
+    for param in [*command.params, command.get_help_option(typer.Context(command))]:
         convert = _PLAIN.get(getattr(getattr(param, "type_descriptor", None), "annotation", None))
         if convert and param.name in _OURS:
             param._runtime_param = _Plain(convert)
