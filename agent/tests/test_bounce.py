@@ -36,7 +36,9 @@ async def bounces(mallory: Connection, target: str) -> None:
     await mallory.request(blob, b"{}", headers=FORGED)
     consumer = secrets.token_hex(8)
     config = {"name": consumer, "ack_policy": "none", "filter_subject": blob, "inactive_threshold": 5 * 10**9}
-    await mallory.api(f"CONSUMER.CREATE.JSNATS_BLOBS.{consumer}.{blob}", {"stream_name": "JSNATS_BLOBS", "config": config})
+    await mallory.api(
+        f"CONSUMER.CREATE.JSNATS_BLOBS.{consumer}.{blob}", {"stream_name": "JSNATS_BLOBS", "config": config}
+    )
     for subject, body in (
         (f"$JS.API.DIRECT.GET.JSNATS_BLOBS.{blob}", b""),
         (f"{blob}1", b"x"),
@@ -54,7 +56,9 @@ async def bounces(mallory: Connection, target: str) -> None:
     await mallory.flush()
 
 
-async def test_no_bounce_becomes_a_call_of_somebody_else(exporter: Exporter, lab: AsyncLab, mallory: Connection) -> None:
+async def test_no_bounce_becomes_a_call_of_somebody_else(
+    exporter: Exporter, lab: AsyncLab, mallory: Connection
+) -> None:
     """After every bounce onto the victim's call subject the method has not run."""
     await bounces(mallory, VICTIM)
     client = await lab.exporter("bench")

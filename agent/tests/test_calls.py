@@ -29,7 +29,9 @@ from jsnats.sdk import AsyncLab, Message
 async def send(lab: AsyncLab, method: str, body: bytes = b"", kind: str = MSGPACK, **headers: str) -> Message:
     """A raw call of `method` on exporter `bench`; header names with `_` for `-`."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return await lab.connection.request(call_subject("bench", "tester", "", method), body, headers={h.CONTENT_TYPE: kind} | named)
+    return await lab.connection.request(
+        call_subject("bench", "tester", "", method), body, headers={h.CONTENT_TYPE: kind} | named
+    )
 
 
 def raised(message: Message) -> Exception:
@@ -109,7 +111,9 @@ async def test_a_job_can_be_cancelled_by_anybody_who_has_its_id(exporter: Export
             pytest.fail("a cancelled sleep has no result")
 
 
-async def test_a_detached_call_is_attached_to_from_another_connection(exporter: Exporter, lab: AsyncLab, broker: Any) -> None:
+async def test_a_detached_call_is_attached_to_from_another_connection(
+    exporter: Exporter, lab: AsyncLab, broker: Any
+) -> None:
     """The result of a call without a caller waits for whoever attaches with its id."""
     from jsnats.sdk import connect_async
 
@@ -191,7 +195,9 @@ async def test_too_many_calls_on_one_driver_are_refused(exporter: Exporter, lab:
     """The 65th open call on one driver is Busy, and the others are not harmed."""
     client = await lab.exporter("bench")
     long = [asyncio.create_task(client.call_async("sleep", 30)) for _ in range(64)]
-    while len(exporter.dispatcher.table.running()) < 64 or any(r.open < 64 for r in exporter.dispatcher.runners.values()):
+    while len(exporter.dispatcher.table.running()) < 64 or any(
+        r.open < 64 for r in exporter.dispatcher.executor.runners.values()
+    ):
         await asyncio.sleep(0)
     with pytest.raises(Busy):
         await client.call_async("ping")

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -247,25 +246,31 @@ def test_broken_pipe_is_quiet(root: CompositeClient) -> None:
         assert (process.wait(20), process.stderr.read()) == (141, "")
 
 
+def loaded(*modules: str, words: list[str]) -> list[str]:
+    """Run `jsnats` with `words` and return its output; the last line is those of `modules` that it loaded."""
+    code = f"""
+import sys, jsnats.sdk.cli
+sys.argv[1:] = {words!r}
+try:
+    jsnats.sdk.cli.main()
+except SystemExit:
+    print([name for name in {modules!r} if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()
+
+
 def test_help_imports_little() -> None:
     """`jsnats --help` lists plugins too, and loads neither NATS nor pydantic nor rich."""
-    code = (
-        "import sys, jsnats.sdk.cli as cli\nsys.argv[1:] = ['--help']\n"
-        "try: cli.main()\nexcept SystemExit: print([m for m in ('nats', 'pydantic', 'rich', 'click') if m in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ})
-    assert "\n  up " in done.stdout
-    assert done.stdout.splitlines()[-1] == "[]"
+    lines = loaded("nats", "pydantic", "rich", "click", words=["--help"])
+    assert any(line.startswith("  up ") for line in lines)
+    assert lines[-1] == "[]"
 
 
 def test_call_imports_no_typer(root: CompositeClient) -> None:
     """`jsnats call` is quick: it loads neither Typer nor click nor pydantic."""
-    code = (
-        f"import sys, jsnats.sdk.cli as cli\nsys.argv[1:] = ['call', '{root.exporter}.dut.relay.cycle']\n"
-        "try: cli.main()\nexcept SystemExit: print([m for m in ('typer', 'pydantic', 'click', 'anyio') if m in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "1 x 0.5\n[]\n"
+    words = ["call", f"{root.exporter}.dut.relay.cycle"]
+    assert loaded("typer", "pydantic", "click", "anyio", words=words) == ["1 x 0.5", "[]"]
 
 
 def test_unknown_command() -> None:

@@ -51,7 +51,7 @@ BYTES = {"type": "string", "contentEncoding": "base64"}
 def test_value(schema: dict[str, Any], text: str, value: Any) -> None:
     """Each type of a schema reads its values from text, positional and by name."""
     assert parse_arguments([text], method(p=schema), "m").args == [value]
-    read = parse_arguments(["--p", text], method(p=schema), "m").kwargs["p"]
+    read = parse_arguments([f"--p={text}"], method(p=schema), "m").kwargs["p"]
     assert (read, type(read)) == (value, type(value))
 
 

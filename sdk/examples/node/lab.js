@@ -157,9 +157,15 @@ class Lab {
       const { state, stored } = parse(answer.data);
       if (state === "unknown") throw new CallError(409, { type: "OutcomeUnknown", method, message: "the exporter was restarted" });
       const behind = stored && (stored[0] > assembler.index || (stored[0] === assembler.index && stored[1] > assembler.part));
-      if (behind && !assembler.ended) for await (const message of this.#stored(exporter, id)) take(message);
+      if (behind) await readStored();
     };
-    const keepalive = setInterval(() => look().catch(finish), 1000);
+    const readStored = async () => { for await (const message of this.#stored(exporter, id)) take(message); };
+    // Nobody serves the call any more: what is stored is all there is, and without an end it is an error.
+    const lost = async (error) => {
+      await readStored();
+      finish(/no responders/i.test(error.message) ? offline(exporter) : error);
+    };
+    const keepalive = setInterval(() => look().catch(lost).catch(finish), 1000);
     try {
       this.nc.publish(`jsnats.call.${exporter}.${this.user}.${method}`, args === undefined ? "" : JSON.stringify(args), {
         reply: replies.getSubject(),
@@ -175,8 +181,9 @@ class Lab {
           }
           yield queue.shift();
         }
-        if (assembler.error || failure) throw assembler.error || failure;
+        if (assembler.error) throw assembler.error;
         if (assembler.ended) return;
+        if (failure) throw failure;
         await new Promise((resolve) => { wake = resolve; });
       }
     } finally {

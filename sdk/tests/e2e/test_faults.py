@@ -172,7 +172,9 @@ def test_a_stream_of_a_killed_agent_ends_with_a_named_error_after_its_items(clie
     assert seen == list(range(len(seen)))
 
 
-def test_an_agent_restarted_under_its_name_takes_over_at_once(broker: TestBroker, client: Any, agent: AgentProcess) -> None:
+def test_an_agent_restarted_under_its_name_takes_over_at_once(
+    broker: TestBroker, client: Any, agent: AgentProcess
+) -> None:
     """The record of the killed one is still there for seconds; nobody waits for it."""
     agent.kill()
     begin = time.monotonic()
@@ -190,7 +192,9 @@ def test_a_second_agent_under_a_name_is_refused(broker: TestBroker, client: Any)
     assert client.ping(1) == 1
 
 
-def test_a_frozen_agent_that_was_replaced_stops_answering_when_it_thaws(broker: TestBroker, agent: AgentProcess) -> None:
+def test_a_frozen_agent_that_was_replaced_stops_answering_when_it_thaws(
+    broker: TestBroker, agent: AgentProcess
+) -> None:
     """Two agents of one name never both run a call: the thawed one sees the other's record and drops out."""
     agent.freeze()
     second = AgentProcess("bench", broker.context_path("bench"))

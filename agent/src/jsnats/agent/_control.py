@@ -7,16 +7,18 @@ import time
 from typing import Any
 
 from jsnats.schemas import (
-    MSGPACK,
     JSON,
+    MSGPACK,
     ProtocolError,
     check_control,
     check_request,
     content_type,
     decode,
     encode,
-    headers as h,
     parse_ctl,
+)
+from jsnats.schemas import (
+    headers as h,
 )
 from jsnats.sdk import Message
 
@@ -62,14 +64,14 @@ class Control:
             if call.publisher and message.data:
                 call.publisher.credit(*_credit(decode(message.data, kind)))
             elif call.answer and verb == "probe":
-                await dispatcher.reply(call.reply, call.answer)
+                await dispatcher.answers.reply(call.reply, call.answer)
         else:
             raise ProtocolError(f"unknown verb {verb[:20]!r}")
 
     async def _answer(self, reply: str, call: OpenCall | None, kind: str) -> None:
         state: dict[str, Any] = call.describe() if call else {"state": "unknown"}
-        state |= {"instance": self.dispatcher.instance, "time": int(time.time() * 1000)}
-        await self.dispatcher.reply(reply, (encode(state, kind), {h.CONTENT_TYPE: kind}))
+        state |= {"instance": self.dispatcher.answers.instance, "time": int(time.time() * 1000)}
+        await self.dispatcher.answers.reply(reply, (encode(state, kind), {h.CONTENT_TYPE: kind}))
 
 
 def _credit(content: Any) -> tuple[int, int]:

@@ -20,11 +20,11 @@ from jsnats.schemas import (
     interface_key,
     tree_key,
 )
-from jsnats.sdk import Conflict, Connection, Context, Subscription, open_connection, put_record
+from jsnats.sdk import Conflict, Context, Subscription, open_connection, put_record
 
-from ._admission import Admission
 from ._control import Control
 from ._dispatch import Dispatcher
+from ._lease import Admission
 from ._presence import Presence
 from ._service import Service
 
@@ -151,7 +151,7 @@ class Exporter:
         return {node.path: getattr(node.driver, name)() for node in self._own_nodes()}
 
     def _lifecycle(self, name: str) -> dict[str, Awaitable[None]]:
-        runners = self.dispatcher.runners
+        runners = self.dispatcher.executor.runners
         return {node.path: runners[node.driver].lifecycle(name, CLOSE_S) for node in self._own_nodes()}
 
     def _own_nodes(self) -> list:  # type: ignore[type-arg]
@@ -177,13 +177,17 @@ class Exporter:
         for task in self._tasks:
             task.cancel()
         await self.dispatcher.cancel_all("the exporter is stopping", CLOSE_S)
-        self.stuck = [f"{n.path}.{r.stuck}" for n in self.nodes.values() if (r := self.dispatcher.runners[n.driver]).stuck]
+        self.stuck = [
+            f"{n.path}.{r.stuck}"
+            for n in self.nodes.values()
+            if (r := self.dispatcher.executor.runners[n.driver]).stuck
+        ]
         for what, work in (("close", self._lifecycle("close")), ("stop", self._drivers("stop"))):
             try:
                 await self._each(what, work)
             except ConfigurationError as error:
                 log.error("%s", error)
-        for runner in self.dispatcher.runners.values():
+        for runner in self.dispatcher.executor.runners.values():
             runner.stop()
         if not self.lost.is_set():
             await self.presence.release()

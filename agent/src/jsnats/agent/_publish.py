@@ -12,7 +12,18 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
-from jsnats.schemas import RESULT_RING, CallError, StorageFull, TooLarge, encode, error_to_wire, headers as h, result_subject
+from jsnats.schemas import (
+    RESULT_RING,
+    CallError,
+    StorageFull,
+    TooLarge,
+    encode,
+    error_to_wire,
+    result_subject,
+)
+from jsnats.schemas import (
+    headers as h,
+)
 from jsnats.sdk import Connection, Disconnected, Message, Subscription
 
 BATCH_ITEMS = 64
@@ -50,7 +61,15 @@ class Publisher:
     """
 
     def __init__(
-        self, connection: Connection, user: str, exporter: str, call: str, kind: str, *, credit: int = 1, kept: bool = False
+        self,
+        connection: Connection,
+        user: str,
+        exporter: str,
+        call: str,
+        kind: str,
+        *,
+        credit: int = 1,
+        kept: bool = False,
     ) -> None:
         self.connection = connection
         self._common = {h.CONTENT_TYPE: kind} if kept else {h.CONTENT_TYPE: kind, h.TTL: f"{TTL_S}s"}
@@ -103,7 +122,12 @@ class Publisher:
             if self.error:
                 raise self.error
             room = self._credit - self.index
-            if room > 0 and len(self._unused) < RING and self._unused_bytes < UNUSED_BYTES and len(self._unacked) < UNACKED:
+            if (
+                room > 0
+                and len(self._unused) < RING
+                and self._unused_bytes < UNUSED_BYTES
+                and len(self._unacked) < UNACKED
+            ):
                 return room
             self._changed.clear()
             await self._changed.wait()

@@ -41,7 +41,9 @@ class MethodStats:
 class Service:
     """Answers `$SRV` requests for one exporter."""
 
-    def __init__(self, connection: Connection, exporter: str, instance: str, version: str, nodes: Iterable[Node]) -> None:
+    def __init__(
+        self, connection: Connection, exporter: str, instance: str, version: str, nodes: Iterable[Node]
+    ) -> None:
         self.connection = connection
         self.identity = {"name": SERVICE, "id": instance, "version": version}
         self.metadata = {"exporter": exporter}

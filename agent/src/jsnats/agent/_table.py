@@ -11,6 +11,8 @@ import time
 from collections import OrderedDict
 from typing import Any
 
+from jsnats.driver import Method, Node
+
 from ._publish import Publisher
 
 KEEP_S = 600.0
@@ -32,9 +34,10 @@ class OpenCall:
         "heard",
         "id",
         "kind",
+        "method",
+        "node",
         "parts",
         "parts_expected",
-        "path_method",
         "progress",
         "publisher",
         "reason",
@@ -43,19 +46,23 @@ class OpenCall:
         "user",
     )
 
-    def __init__(self, user: str, call: str, reply: str, kind: str) -> None:
+    def __init__(self, user: str, call: str, reply: str, kind: str, node: Node, method: Method) -> None:
         self.user, self.id, self.reply, self.kind = user, call, reply, kind
+        self.node, self.method = node, method
         self.arrived = self.heard = time.monotonic()
         self.ended = 0.0
-        self.detached = False
-        self.progress = False
+        self.detached = self.progress = False
         self.reason = ""
-        self.path_method = ("", "")
         self.task: asyncio.Task[None] | None = None
         self.answer: Answer | None = None
         self.publisher: Publisher | None = None
         self.parts: list[bytes] = []
         self.parts_expected = 0
+
+    @property
+    def streams(self) -> bool:
+        """Its results go to RESULTS: a generator, or a call without a caller."""
+        return self.detached or self.method.kind == "stream"
 
     @property
     def state(self) -> str:

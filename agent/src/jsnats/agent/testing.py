@@ -125,13 +125,24 @@ class Bench(Driver):
         self.closed += 1
 
 
-_RAISABLE = (ValueError, NotImplementedError, TimeoutError, ConnectionError, OSError, RuntimeError, SystemExit, KeyError)
+_RAISABLE = (
+    ValueError,
+    NotImplementedError,
+    TimeoutError,
+    ConnectionError,
+    OSError,
+    RuntimeError,
+    SystemExit,
+    KeyError,
+)
 
 
 class AgentProcess:
     """An agent in a process of its own, serving one driver under `name` with the context file `context`."""
 
-    def __init__(self, name: str, context: Path, driver: str = "jsnats.agent.testing:Bench", clock_offset_s: float = 0.0) -> None:
+    def __init__(
+        self, name: str, context: Path, driver: str = "jsnats.agent.testing:Bench", clock_offset_s: float = 0.0
+    ) -> None:
         self.name = name
         command = [sys.executable, "-m", "jsnats.agent.testing", name, str(context), driver, str(clock_offset_s)]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)

@@ -34,10 +34,14 @@ class Channel:
         record = (await self.lab.interface(node.interface)).methods.get(method)
         names = list(record.params.get("properties", ())) if record else []
         if record is None or len(args) > len(names):
-            raise InvalidArgument(f"{len(args)} positional arguments beside keywords: it takes {names}", path=node.path, method=method)
-        return encode_arguments((), dict(zip(names, args, strict=False)) | kwargs)
+            raise InvalidArgument(
+                f"{len(args)} positional arguments beside keywords: it takes {names}", path=node.path, method=method
+            )
+        return encode_arguments((), dict(zip(names, args, strict=False)) | dict(kwargs))
 
-    async def call(self, node: Any, method: str, args: Sequence[Any], kwargs: Mapping[str, Any], options: Options) -> Any:
+    async def call(
+        self, node: Any, method: str, args: Sequence[Any], kwargs: Mapping[str, Any], options: Options
+    ) -> Any:
         """One call."""
         from jsnats.sdk._calls import encode_arguments
 

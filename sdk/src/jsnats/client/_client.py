@@ -93,7 +93,9 @@ class DriverClient:
     def __getattr__(self, name: str) -> Any:
         child = self.__dict__.get("children", {}).get(name)
         if child is None:
-            raise AttributeError(f"{type(self).__name__} at {self.__dict__.get('_node') and self.path!r} has no {name!r}")
+            raise AttributeError(
+                f"{type(self).__name__} at {self.__dict__.get('_node') and self.path!r} has no {name!r}"
+            )
         return child
 
     def __dir__(self) -> list[str]:
@@ -125,7 +127,9 @@ class DynamicClient(DriverClient):
     def _method(self, name: str) -> Callable[..., Any]:
         record = self.methods.get(name)
         if record is None:
-            raise AttributeError(f"{self.path or 'the root'} has no method {name!r}: it has {', '.join(self.methods) or 'none'}")
+            raise AttributeError(
+                f"{self.path or 'the root'} has no method {name!r}: it has {', '.join(self.methods) or 'none'}"
+            )
         way = self.streamingcall if record.kind == "stream" else self.call
 
         def method(*args: Any, **kwargs: Any) -> Any:

@@ -52,7 +52,9 @@ def client_class(node: NodeRecord, trusted: frozenset[str] = frozenset()) -> typ
 
 def _explain(node: NodeRecord, why: str) -> None:
     install = f"; `pip install {node.package}` brings it" if node.package else ""
-    log.info("%s: %s %s, its methods are called by their published schemas%s", node.path or "root", node.client, why, install)
+    log.info(
+        "%s: %s %s, its methods are called by their published schemas%s", node.path or "root", node.client, why, install
+    )
 
 
 def _allowed(module: str, trusted: frozenset[str]) -> bool:

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from jsnats.schemas import CallCancelled, CallError, ProtocolError, content_type, decode, error_from_wire, headers as h
+from jsnats.schemas import CallCancelled, CallError, ProtocolError, content_type, decode, error_from_wire
+from jsnats.schemas import headers as h
 
 Position = tuple[int, int]
 
@@ -75,8 +76,6 @@ class Assembler:
 
     def _end(self, headers: Mapping[str, str], body: Any) -> None:
         self.ended = True
-        if headers[h.END] == "cancelled":
-            self.error = CallCancelled(str((body or {}).get("message") or "the call was cancelled"))
-        elif headers[h.END] == "error":
+        if headers[h.END] != "ok":
             code = headers.get(h.ERROR_CODE, "")
-            self.error = error_from_wire(int(code) if code.isdigit() else 500, body)
+            self.error = error_from_wire(int(code) if code.isdigit() else CallCancelled.code, body)

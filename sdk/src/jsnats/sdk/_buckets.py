@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from jsnats.schemas import BrokerUnfit, headers as h
+from jsnats.schemas import BrokerUnfit
+from jsnats.schemas import headers as h
 
 from ._connection import ApiError, Connection, NoResponders
 
@@ -43,7 +44,13 @@ def _unfit(connection: Connection) -> BrokerUnfit:
 
 
 async def put_record(
-    connection: Connection, subject: str, body: bytes, *, expect: int | None = None, ttl_s: int = 0, delete: bool = False
+    connection: Connection,
+    subject: str,
+    body: bytes,
+    *,
+    expect: int | None = None,
+    ttl_s: int = 0,
+    delete: bool = False,
 ) -> int:
     """Store a record and return its revision. With `expect`, only if that is the present revision (0: none).
 

@@ -29,6 +29,8 @@ from jsnats.schemas import (
     decode,
     encode_msgpack,
     error_from_wire,
+)
+from jsnats.schemas import (
     headers as h,
 )
 
@@ -385,7 +387,9 @@ class Caller:
             down_since = down_since or now
             if now - down_since > OUTAGE_S:
                 for item in list(self._open):
-                    item.fail(BrokerUnreachable(f"the broker did not come back within {OUTAGE_S:g} s; the call may have run"))
+                    item.fail(
+                        BrokerUnreachable(f"the broker did not come back within {OUTAGE_S:g} s; the call may have run")
+                    )
 
     async def _resume(self) -> None:
         for item in list(self._open):

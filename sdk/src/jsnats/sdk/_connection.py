@@ -14,6 +14,7 @@ import re
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import nats.errors
@@ -24,8 +25,10 @@ from jsnats.schemas import (
     BrokerUnfit,
     BrokerUnreachable,
     TooLarge,
-    headers as h,
     reply_prefix,
+)
+from jsnats.schemas import (
+    headers as h,
 )
 
 from ._context import Context
@@ -72,9 +75,7 @@ class Subscription:
 
     async def attach(self, client: HeaderClient) -> None:
         """Subscribe on `client`, without nats-py's limits: flow is controlled by credit, not by dropping."""
-        self.inner = await client.subscribe(
-            self.subject, cb=self.callback, pending_msgs_limit=0, pending_bytes_limit=0
-        )
+        self.inner = await client.subscribe(self.subject, cb=self.callback, pending_msgs_limit=0, pending_bytes_limit=0)
 
     async def close(self) -> None:
         """Unsubscribe; nothing more is delivered."""
@@ -152,7 +153,7 @@ class Connection:
             error_cb=self._on_error,
             disconnected_cb=self._on_disconnect,
             reconnected_cb=self._on_reconnect,
-            closed_cb=self._on_closed,
+            closed_cb=partial(self._on_closed, client),
         )
 
     def _why(self) -> BrokerError:
@@ -162,7 +163,9 @@ class Connection:
         if refused:
             return self._access_denied()
         if isinstance(error, OSError) or error is None:
-            return BrokerUnreachable(f"no broker at {self.context.url}: start one with `jsnats up` or name another with --nats")
+            return BrokerUnreachable(
+                f"no broker at {self.context.url}: start one with `jsnats up` or name another with --nats"
+            )
         return BrokerUnreachable(f"no connection to the broker at {self.context.url}: {error or type(error).__name__}")
 
     async def close(self) -> None:
@@ -180,7 +183,9 @@ class Connection:
 
     # ------------------------------------------------------------------ sending
 
-    async def publish(self, subject: str, body: bytes = b"", *, reply: str = "", headers: dict[str, str] | None = None) -> None:
+    async def publish(
+        self, subject: str, body: bytes = b"", *, reply: str = "", headers: dict[str, str] | None = None
+    ) -> None:
         """Send one message now. Raises Disconnected if it cannot be sent now, TooLarge if it never can."""
         if len(body) + _HEADER_ROOM > self.max_payload:
             self._check_size(body, headers)
@@ -277,7 +282,9 @@ class Connection:
                     raise
                 await asyncio.sleep(RECONNECT_WAIT_S)
 
-    async def api(self, subject: str, body: Mapping[str, Any] | bytes = b"", *, timeout_s: float = 5.0) -> dict[str, Any]:
+    async def api(
+        self, subject: str, body: Mapping[str, Any] | bytes = b"", *, timeout_s: float = 5.0
+    ) -> dict[str, Any]:
         """A JetStream API request that may be repeated: `subject` without `$JS.API.`.
 
         Raises BrokerUnfit without JetStream, ApiError, AccessDenied, BrokerUnreachable.
@@ -286,7 +293,9 @@ class Connection:
         try:
             message = await self.read(f"$JS.API.{subject}", payload, timeout_s=timeout_s)
         except NoResponders:
-            raise BrokerUnfit(f"the broker at {self.context.url} has no JetStream for us: start it with `jsnats broker run`") from None
+            raise BrokerUnfit(
+                f"the broker at {self.context.url} has no JetStream for us: start it with `jsnats broker run`"
+            ) from None
         answer: dict[str, Any] = json.loads(message.data)
         if "error" in answer:
             raise ApiError(answer["error"])
@@ -362,15 +371,18 @@ class Connection:
         for told in list(self.on_reconnect):
             self.spawn(told())
 
-    async def _on_closed(self) -> None:
-        if not self.closing:
+    async def _on_closed(self, client: HeaderClient) -> None:
+        # An attempt that failed is closed too; replacing those would double the attempts each time.
+        if self._established and not self.closing and client is self._client:
             self.connected.clear()
             self.spawn(self._replace())
 
     async def _replace(self) -> None:
         """nats-py gave up (an expired credential, a protocol violation): begin again with a new client."""
         while not self.closing:
-            log.warning("%s: connection closed by the broker (%s), opening a new one", self.name, self._client.last_error)
+            log.warning(
+                "%s: connection closed by the broker (%s), opening a new one", self.name, self._client.last_error
+            )
             await asyncio.sleep(5.0 if self._refused.is_set() else 0.5)
             client = HeaderClient()
             try:

@@ -49,7 +49,9 @@ class Context:
             raise ConfigurationError(f"no context file {path}: `jsnats up` or `jsnats auth add` write one") from None
         except (OSError, ValueError) as error:
             raise ConfigurationError(f"cannot read context file {path}: {error}") from error
-        fields = {key: str(data[key]) for key in ("url", "name", "role", "seed") if isinstance(data, dict) and key in data}
+        fields = {
+            key: str(data[key]) for key in ("url", "name", "role", "seed") if isinstance(data, dict) and key in data
+        }
         if "url" not in fields or "name" not in fields or fields.get("role", USER) not in ROLES:
             raise ConfigurationError(f"context file {path} needs url, name and a role of {', '.join(ROLES)}")
         return cls(**fields)

@@ -98,12 +98,19 @@ class AsyncLab:
             self._bucket(PRESENCE.name, "$KV.jsnats_presence.>"),
             self._bucket(LAB.name, "$KV.jsnats_lab.>"),
         )
-        return [_info(TreeRecord.decode(body), presence.get(name), leases.get(f"lease.{name}")) for name, body in sorted(trees.items())]
+        return [
+            _info(TreeRecord.decode(body), presence.get(name), leases.get(f"lease.{name}"))
+            for name, body in sorted(trees.items())
+        ]
 
     async def _bucket(self, stream: str, subjects: str) -> dict[str, bytes]:
         prefix = len(subjects) - 1
         found = replay(self.connection, stream, subjects, last_per_subject=True)
-        return {message.subject[prefix:]: message.data async for _, message in found if message.data and not _deleted(message)}
+        return {
+            message.subject[prefix:]: message.data
+            async for _, message in found
+            if message.data and not _deleted(message)
+        }
 
     async def exporter(self, name: str) -> DriverClient:
         """The root of an exporter's tree of clients."""
@@ -123,7 +130,9 @@ class AsyncLab:
         """A call that runs, or ran, without its caller, by the id that `detach` gave."""
         exporter, _, call = job_id.partition(".")
         if not exporter or len(call) != 32:
-            raise ConfigurationError(f"{job_id!r} is no job id: it is <exporter>.<32 hex digits>, as `jsnats call --detach` prints")
+            raise ConfigurationError(
+                f"{job_id!r} is no job id: it is <exporter>.<32 hex digits>, as `jsnats call --detach` prints"
+            )
         return Job(self, exporter, call)
 
     async def close(self) -> None:

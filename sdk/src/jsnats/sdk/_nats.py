@@ -11,7 +11,6 @@ from typing import Any
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-
 Message = Msg
 
 __all__ = ["HeaderClient", "Message", "Msg"]

@@ -12,7 +12,8 @@ import secrets
 from collections.abc import AsyncIterator
 from typing import Any
 
-from jsnats.schemas import RESULTS, BrokerUnreachable, OutcomeUnknown, ProtocolError, check_delivery, headers as h, result_subject
+from jsnats.schemas import RESULTS, BrokerUnreachable, OutcomeUnknown, ProtocolError, check_delivery, result_subject
+from jsnats.schemas import headers as h
 
 from ._assemble import Assembler
 from ._connection import Connection
@@ -40,7 +41,9 @@ async def replay(
     }
     if after and not last_per_subject:
         config |= {"deliver_policy": "by_start_sequence", "opt_start_seq": after + 1}
-    created = await connection.api(f"CONSUMER.CREATE.{stream}.{name}.{subject}", {"stream_name": stream, "config": config})
+    created = await connection.api(
+        f"CONSUMER.CREATE.{stream}.{name}.{subject}", {"stream_name": stream, "config": config}
+    )
     pending = int(created.get("num_pending", 0))
     if pending:
         async for message in _pull(connection, stream, name, pending):

@@ -22,9 +22,11 @@ from jsnats.schemas import (
     OutcomeUnknown,
     ProtocolError,
     check_live,
-    headers as h,
     live_subject,
     result_subject,
+)
+from jsnats.schemas import (
+    headers as h,
 )
 
 from ._assemble import Assembler
@@ -193,7 +195,11 @@ class ResultStream(Call):
         if self._assembler.gap:
             self._backfill()
             if now - self._progress > GAP_S:
-                self._finish(OutcomeUnknown(f"results from item {self._assembler.next[0]} on are lost: they are no longer stored"))
+                self._finish(
+                    OutcomeUnknown(
+                        f"results from item {self._assembler.next[0]} on are lost: they are no longer stored"
+                    )
+                )
         if self.probing or not self.sent_at:
             return
         if now - self._kept_alive > KEEPALIVE_S:
@@ -321,5 +327,3 @@ class AsyncResults:
         async for batch in self.batches():
             for item in batch:
                 yield item
-
-

@@ -34,6 +34,8 @@ def parse_arguments(words: Sequence[str], method: MethodRecord, name: str) -> Ar
     """Read `words` for `method`. Raises InvalidArgument that names the argument and what it takes."""
     try:
         return _Parser(method.params).parse(words)
+    except InvalidArgument as error:
+        raise InvalidArgument(error.message, method=name) from error
     except ValueError as error:
         raise InvalidArgument(str(error), method=name) from error
 
@@ -87,6 +89,7 @@ class _Parser:
         elif name not in self.properties and name.startswith("no_") and self._is_flag(self._name(spelled[3:])):
             self._set(self._name(spelled[3:]), False)
         else:
+            self._schema(name)
             value = next(left, None)
             if value is None:
                 raise ValueError(f"--{spelled} needs a value ({self._type(name)})")
@@ -105,12 +108,15 @@ class _Parser:
         self.made.kwargs[name] = value
 
     def _value(self, name: str, text: str) -> Any:
-        schema = self.properties.get(name)
-        if schema is None:
-            if self.extra is False:
-                raise ValueError(f"there is no argument {name!r}: it takes {', '.join(self.properties) or 'none'}")
-            schema = self.extra if isinstance(self.extra, dict) else {}
-        return read_value(text, schema, self.defs, name)
+        return read_value(text, self._schema(name), self.defs, name)
+
+    def _schema(self, name: str) -> Mapping[str, Any]:
+        if name in self.properties:
+            found: Mapping[str, Any] = self.properties[name]
+            return found
+        if self.extra is False:
+            raise ValueError(f"there is no argument {name!r}: it takes {', '.join(self.properties) or 'none'}")
+        return self.extra if isinstance(self.extra, dict) else {}
 
     def _type(self, name: str) -> str:
         return type_name(self.properties.get(name, {}), self.defs)
@@ -119,14 +125,22 @@ class _Parser:
 def read_value(text: str, schema: Mapping[str, Any], defs: Mapping[str, Any], name: str) -> Any:
     """The value that `text` stands for under `schema`. Raises ValueError naming the argument and its type."""
     choices = [resolve(each, defs) for each in variants(schema, defs)]
-    # Text fits everything, so it is tried last; but what a pattern describes (a Decimal) must not become a float.
-    choices.sort(key=lambda each: each.get("type") == "string" and "pattern" not in each)
+    choices.sort(key=_rank)
     for each in choices:
         try:
             return _read(text, each)
+        except InvalidArgument:
+            raise
         except (ValueError, RecursionError):
             continue
     raise ValueError(f"{name} takes {type_name(schema, defs)}, not {text!r}")
+
+
+def _rank(schema: Mapping[str, Any]) -> int:
+    """Text fits everything, so it is tried last; but what a pattern describes (a Decimal) must not become a float."""
+    if schema.get("type") != "string":
+        return 1
+    return 0 if "pattern" in schema else 2
 
 
 def _read(text: str, schema: Mapping[str, Any]) -> Any:

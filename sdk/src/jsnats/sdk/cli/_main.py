@@ -83,8 +83,8 @@ class LazyGroup(TyperGroup):
 
     def main(self, *args: Any, **extra: Any) -> Any:
         """Run, and exit with the code that the outcome has."""
-        run = super().main
         _lighten(self)
+        run: Callable[..., Any] = super().main
         if not extra.pop("standalone_mode", True):
             return run(*args, standalone_mode=False, **extra)
         sys.exit(exit_code(lambda: run(*args, standalone_mode=False, **extra)))

@@ -24,7 +24,9 @@ class Admission:
         lease = self.lease
         if lease is None:
             if self.policy == "required":
-                raise LeaseRequired(f"{self.exporter} answers lease holders only: `jsnats shell {self.exporter}` takes a lease")
+                raise LeaseRequired(
+                    f"{self.exporter} answers lease holders only: `jsnats shell {self.exporter}` takes a lease"
+                )
             return
         if user != lease.holder and user not in lease.co_holders:
             raise LeaseRequired(f"{self.exporter} is held by {unescape_user(lease.holder)}")

@@ -1,0 +1,89 @@
+"""The headers of a call, read and checked before anything else happens to it."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import secrets
+import time
+from collections.abc import Iterable, Mapping
+
+from jsnats.driver import Method, Node
+from jsnats.schemas import (
+    DeadlineExceeded,
+    InvalidArgument,
+    MethodNotFound,
+    OutcomeUnknown,
+    VersionMismatch,
+)
+from jsnats.schemas import (
+    headers as h,
+)
+
+from ._table import CallTable
+
+_CALL_ID = re.compile(r"[0-9a-f]{32}")
+
+Headers = Mapping[str, str]
+
+
+def call_id(headers: Headers) -> str:
+    """The id of a call, a new one if it brings none. Raises VersionMismatch, InvalidArgument."""
+    version = headers.get(h.VERSION)
+    if version is not None and version != h.PROTOCOL:
+        side = "the exporter" if version > h.PROTOCOL else "the client"
+        raise VersionMismatch(f"client speaks protocol {version[:8]}, exporter {h.PROTOCOL}: upgrade {side}")
+    named = headers.get(h.CALL) or secrets.token_hex(16)
+    if not _CALL_ID.fullmatch(named):
+        raise InvalidArgument(f"{h.CALL} is 32 lower-case hex digits")
+    return named
+
+
+def check_retry(headers: Headers, instance: str, since: float, table: CallTable) -> None:
+    """Raise OutcomeUnknown for a call that was sent before and may have run where nobody remembers it.
+
+    `since` is when this instance took the exporter's name, on the monotonic clock. The name is exclusive: whatever was
+    sent after that can only have reached us.
+    """
+    retry = headers.get(h.RETRY)
+    if retry is None:
+        return
+    named, _, age = retry.partition(" ")
+    if not age.isdigit():
+        raise InvalidArgument(f"{h.RETRY} is an instance and an age in milliseconds")
+    if named != instance and int(age) / 1000 + 1.0 > time.monotonic() - since:
+        raise OutcomeUnknown("the agent was restarted since the call was sent: it may have run")
+    if table.may_have_run(int(age) / 1000):
+        raise OutcomeUnknown("the call was sent too long ago: it may have run, its answer is no longer kept")
+
+
+def remaining_s(headers: Headers) -> float | None:
+    """Seconds until the deadline, None without one. Raises DeadlineExceeded for a late call."""
+    deadline = headers.get(h.DEADLINE)
+    if deadline is None:
+        return None
+    if not deadline.isdigit():
+        raise InvalidArgument(f"{h.DEADLINE} is Unix time in milliseconds")
+    remaining = int(deadline) / 1000 - time.time()
+    if remaining <= 0:
+        raise DeadlineExceeded(f"arrived {-remaining:.3f} s after its deadline and was not run")
+    return remaining
+
+
+def find(nodes: Mapping[str, Node], path: str, name: str) -> tuple[Node, Method]:
+    """The driver and method that a call names. Raises MethodNotFound, saying what there is."""
+    node = nodes.get(path)
+    if node is None:
+        raise MethodNotFound(f"no driver {path!r} here{_near(path, nodes)}")
+    method = node.methods.get(name)
+    if method is None:
+        known = ", ".join(node.methods) or "none"
+        raise MethodNotFound(f"no exported method {name!r}: there is {known}{_near(name, node.methods)}")
+    if method.kind == "bytes":
+        raise InvalidArgument("this method is a byte stream and cannot be called")
+    return node, method
+
+
+def _near(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f" (did you mean {near[0]!r}?)" if near else ""

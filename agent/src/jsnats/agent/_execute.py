@@ -1,0 +1,152 @@
+"""Run a call: one result, or a stream of them, and what the driver raises instead."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import time
+from typing import Any
+
+from jsnats.driver import Driver, Method, Node, progress_sink
+from jsnats.schemas import (
+    CallCancelled,
+    CallError,
+    DeadlineExceeded,
+    DriverError,
+    driver_error,
+    encode,
+)
+from jsnats.schemas import (
+    headers as h,
+)
+
+from ._answers import Answers, error_answer
+from ._produce import produce_async, produce_sync
+from ._publish import UNLIMITED, Publisher
+from ._runner import Runner
+from ._service import MethodStats
+from ._table import Answer, OpenCall
+
+log = logging.getLogger("jsnats.agent")
+
+DEADLINE = "its deadline passed"
+
+Bound = tuple[tuple[Any, ...], dict[str, Any]]
+
+
+class Executor:
+    """Runs the calls of one exporter."""
+
+    def __init__(
+        self, exporter: str, nodes: dict[str, Node], answers: Answers, stats: dict[tuple[str, str], MethodStats]
+    ) -> None:
+        self.exporter = exporter
+        self.answers = answers
+        self.connection = answers.connection
+        self.stats = stats
+        self.runners: dict[Driver, Runner] = {node.driver: Runner(node.driver) for node in nodes.values()}
+
+    def start(self, call: OpenCall, bound: Bound, remaining_s: float | None) -> None:
+        """Begin a call with its arguments; it is a task of its own."""
+        context = contextvars.copy_context()
+        if call.progress:
+            context.run(progress_sink.set, self.answers.progress_sink(call))
+        self.answers.table.add(call)
+        call.task = asyncio.get_running_loop().create_task(self._run(call, bound, remaining_s), context=context)
+
+    async def _run(self, call: OpenCall, bound: Bound, remaining_s: float | None) -> None:
+        runner = self.runners[call.node.driver]
+        begin = time.perf_counter_ns()
+        timer = None
+        if remaining_s is not None:
+            timer = asyncio.get_running_loop().call_later(remaining_s, call.cancel, DEADLINE)
+        runner.open += 1
+        try:
+            answer = await (self._stream if call.streams else self._unary)(call, bound)
+        finally:
+            runner.open -= 1
+            if timer:
+                timer.cancel()
+        self.stats[call.node.path, call.method.name].count(begin, (answer[1] or {}).get(h.ERROR, ""))
+        await self.answers.finish(call, answer)
+
+    async def _unary(self, call: OpenCall, bound: Bound) -> Answer:
+        try:
+            result = await self.runners[call.node.driver].call(call.method, *bound)
+            return await self._result_answer(call, result)
+        except asyncio.CancelledError:
+            return error_answer(_cancelled(call), call.kind)
+        except (Exception, SystemExit) as raised:  # noqa: BLE001 - the driver's, whatever it is; logged there
+            return error_answer(self._raised(raised, call), call.kind)
+
+    async def _result_answer(self, call: OpenCall, result: Any) -> Answer:
+        body = encode(result, call.kind)
+        if len(body) + 4096 < self.connection.max_payload:
+            return body, None
+        publisher = self._publisher(call, UNLIMITED)
+        await publisher.open()
+        try:
+            await publisher.send([result])
+            await publisher.end("ok")
+        finally:
+            await publisher.close()
+        return b"", {h.PARTS: "1"}
+
+    def _publisher(self, call: OpenCall, credit: int) -> Publisher:
+        return Publisher(
+            self.connection, call.user, self.exporter, call.id, call.kind, credit=credit, kept=call.detached
+        )
+
+    # ------------------------------------------------------------------ streams
+
+    async def _stream(self, call: OpenCall, bound: Bound) -> Answer:
+        publisher = call.publisher = self._publisher(call, UNLIMITED if call.detached else 1)
+        await publisher.open()
+        try:
+            await self.answers.interim(call, "accepted", {})
+            how, error = await self._produce(publisher, call, bound)
+            await publisher.end(how, error)
+        except asyncio.CancelledError:
+            error = _cancelled(call)
+        except CallError as raised:  # the end could not be stored: the store is full
+            error = self._raised(raised, call)
+        finally:
+            await publisher.close()
+        return error_answer(error, call.kind) if error else (b"", {h.INTERIM: "accepted"})
+
+    async def _produce(self, publisher: Publisher, call: OpenCall, bound: Bound) -> tuple[str, CallError | None]:
+        args, kwargs = bound
+        method = call.method
+        try:
+            if method.kind != "stream":
+                await publisher.send([await self.runners[call.node.driver].call(method, args, kwargs)])
+            elif method.is_async:
+                await produce_async(_generator(call, method, bound), publisher)
+            else:
+                await produce_sync(_generator(call, method, bound), publisher, method.name)
+        except asyncio.CancelledError:
+            return "cancelled", _cancelled(call)
+        except (Exception, SystemExit) as raised:  # noqa: BLE001 - the driver's, whatever it is; logged there
+            return "error", self._raised(raised, call)
+        return "ok", None
+
+    def _raised(self, raised: BaseException, call: OpenCall) -> CallError:
+        path, name = call.node.path, call.method.name
+        error = driver_error(raised, path, name)
+        if isinstance(error, DriverError):
+            log.warning("%s: %s.%s raised %s: %s", self.exporter, path, name, type(raised).__name__, raised)
+            log.debug("raised by the driver", exc_info=raised)
+        return error
+
+
+def _generator(call: OpenCall, method: Method, bound: Bound) -> Any:
+    return getattr(call.node.driver, method.name)(*bound[0], **bound[1])
+
+
+def _cancelled(call: OpenCall) -> CallError:
+    where = {"path": call.node.path, "method": call.method.name}
+    if not call.reason:
+        return DriverError("the driver cancelled its own call", cause="CancelledError", **where)
+    cls = DeadlineExceeded if call.reason == DEADLINE else CallCancelled
+    return cls(f"cancelled: {call.reason}", **where)
