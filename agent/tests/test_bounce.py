@@ -87,7 +87,7 @@ async def test_a_request_with_somebody_elses_reply_subject_is_dropped(
     exporter: Exporter, lab: AsyncLab, mallory: Connection
 ) -> None:
     """A call of mallory's own that names tester's inbox is not run, so nothing arrives there."""
-    await mallory.publish("jsnats.call.bench.mallory.run_count", b"", reply=lab.connection.inbox())
+    await mallory.publish("jsnats.call.bench.mallory.run_count", b"", reply=lab.connection.replies.inbox())
     await mallory.flush()
     client = await lab.exporter("bench")
     assert await client.call_async("run_count") == 1

@@ -11,8 +11,7 @@ from uuid import UUID
 
 import msgpack
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from pydantic import BaseModel, SecretStr
 
 from jsnats.schemas import (

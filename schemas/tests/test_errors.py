@@ -15,11 +15,11 @@ from jsnats.schemas import (
     InvalidName,
     JsnatsError,
     OutcomeUnknown,
+    _errors as module,
     driver_error,
     error_from_wire,
     error_to_wire,
 )
-from jsnats.schemas import _errors as module
 
 CODES: dict[int, tuple[str, type[BaseException] | None]] = {
     400: ("InvalidArgument", ValueError),

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import measure
+
 from jsnats.client import DriverClient
 from jsnats.sdk import Context, Lab, connect, connect_async
 
@@ -26,12 +27,11 @@ ITEMS = 200_000
 
 async def export(context: Context) -> None:
     """Serve until killed."""
-    from jsnats_driver_power.driver import MockPower
     from pydantic.dataclasses import dataclass
 
     from jsnats.agent import Exporter, Spec
-    from jsnats.driver import Driver
-    from jsnats.driver import export as exported
+    from jsnats.driver import Driver, export as exported
+    from jsnats_driver_power.driver import MockPower
 
     @dataclass(kw_only=True, eq=False)
     class Bench(Driver):

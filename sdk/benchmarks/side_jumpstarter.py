@@ -26,8 +26,7 @@ ITEMS = 10_000  # it would take a minute for as many as the others
 async def export(path: Path) -> None:
     """Serve until killed."""
     from jumpstarter.common import ExporterStatus
-    from jumpstarter.driver import Driver
-    from jumpstarter.driver import export as exported
+    from jumpstarter.driver import Driver, export as exported
     from jumpstarter.exporter import Session
     from jumpstarter_driver_power.driver import MockPower
 

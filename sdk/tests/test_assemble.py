@@ -6,8 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from jsnats.schemas import (
     JSON,
@@ -18,8 +17,6 @@ from jsnats.schemas import (
     encode,
     encode_json,
     error_to_wire,
-)
-from jsnats.schemas import (
     headers as h,
 )
 from jsnats.sdk._assemble import Assembler

@@ -264,9 +264,9 @@ def test_a_revoked_user_is_told_so(broker: TestBroker, client: Any) -> None:
 
 def test_a_broker_without_a_lab_is_said_in_one_line(nats_without_jetstream: str) -> None:
     """A NATS server without JetStream is named as such."""
-    with connect(nats_without_jetstream, context=Context(url=nats_without_jetstream, name="alice")) as lab:
-        with pytest.raises(BrokerUnfit, match="carries no lab"):
-            lab.exporter("bench")
+    context = Context(url=nats_without_jetstream, name="alice")
+    with connect(context=context) as lab, pytest.raises(BrokerUnfit, match="carries no lab"):
+        lab.exporter("bench")
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ def block(language: str) -> str:
     return str(found)
 
 
-def run(*command: str | Path, **environment: str) -> str:
+def run(*command: object, **environment: str) -> str:
     """Run a command and return its output; a failure shows what it wrote."""
     words = [str(part) for part in command]
     done = subprocess.run(words, env=os.environ | environment, capture_output=True, text=True, check=False)

@@ -54,13 +54,13 @@ def hosted(loaded: LoadedExporter, context: Context, lease: LeasePolicy) -> Host
 
 
 def context_of(loaded: LoadedExporter, url: str | None, credentials: Path | None) -> Context:
-    """The context of an exporter: `credentials` (a file, or a folder with NAME.json), else what its file names.
+    """The context of an exporter: `credentials` (a file, or a folder with exporter-NAME.json or NAME.json), else what
+    its file names.
 
     Without either it connects without a credential. `url` replaces the address in them.
     Raises ConfigurationError for a file that is not there or belongs to another.
     """
-    path = credentials / f"{loaded.name}.json" if credentials and credentials.is_dir() else credentials
-    path = path or loaded.broker.credentials
+    path = _credentials(credentials, loaded.name) if credentials else loaded.broker.credentials
     url = url or loaded.broker.url
     if path is None:
         return Context(url=url or DEFAULT_URL, name=loaded.name, role=EXPORTER)
@@ -71,6 +71,13 @@ def context_of(loaded: LoadedExporter, url: str | None, credentials: Path | None
             f"`jsnats auth add exporter {loaded.name}` writes the right one"
         )
     return Context(url=url or found.url, name=found.name, role=found.role, seed=found.seed)
+
+
+def _credentials(path: Path, name: str) -> Path:
+    if not path.is_dir():
+        return path
+    written = path / f"{EXPORTER}-{name}.json"  # as a lab's own folder has it
+    return written if written.exists() else path / f"{name}.json"
 
 
 class Agent:

@@ -8,8 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from jsnats.schemas import CallError, encode, error_to_wire
-from jsnats.schemas import headers as h
+from jsnats.schemas import CallError, encode, error_to_wire, headers as h
 from jsnats.sdk import Connection, Disconnected
 
 from ._table import Answer, CallTable, OpenCall

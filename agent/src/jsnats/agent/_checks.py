@@ -15,8 +15,6 @@ from jsnats.schemas import (
     MethodNotFound,
     OutcomeUnknown,
     VersionMismatch,
-)
-from jsnats.schemas import (
     headers as h,
 )
 

@@ -15,10 +15,8 @@ from jsnats.schemas import (
     content_type,
     decode,
     encode,
-    parse_ctl,
-)
-from jsnats.schemas import (
     headers as h,
+    parse_ctl,
 )
 from jsnats.sdk import Message
 

@@ -23,10 +23,8 @@ from jsnats.schemas import (
     check_request,
     content_type,
     decode,
-    parse_call,
-)
-from jsnats.schemas import (
     headers as h,
+    parse_call,
 )
 from jsnats.sdk import Connection, Message
 

@@ -16,8 +16,6 @@ from jsnats.schemas import (
     DriverError,
     driver_error,
     encode,
-)
-from jsnats.schemas import (
     headers as h,
 )
 

@@ -10,6 +10,7 @@ import asyncio
 import contextvars
 import threading
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from typing import Any
 
 from ._publish import Publisher
@@ -143,10 +144,8 @@ async def produce_sync(source: Iterator[Any], publisher: Publisher, name: str) -
             close = getattr(source, "close", None)
             if close:
                 close()
-        try:
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
             flow.loop.call_soon_threadsafe(flow.finish, error)
-        except RuntimeError:
-            pass  # the loop is closed: nobody waits any more
 
     context = contextvars.copy_context()
     threading.Thread(target=context.run, args=(run,), name=f"generator-{name}", daemon=True).start()

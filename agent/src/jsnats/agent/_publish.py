@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,10 +20,8 @@ from jsnats.schemas import (
     TooLarge,
     encode,
     error_to_wire,
-    result_subject,
-)
-from jsnats.schemas import (
     headers as h,
+    result_subject,
 )
 from jsnats.sdk import Connection, Disconnected, Message, Subscription
 
@@ -86,7 +85,7 @@ class Publisher:
         self._unused: deque[tuple[int, int]] = deque()
         self._unused_bytes = 0
         self._changed = asyncio.Event()
-        self._inbox = connection.inbox()
+        self._inbox = connection.replies.inbox()
         self._acks: Subscription | None = None
         self._resender: asyncio.Task[None] | None = None
         self._progress_at = 0.0
@@ -192,12 +191,10 @@ class Publisher:
             await asyncio.sleep(0)  # publish() alone never yields to the loop
 
     async def _transmit(self, message: _Message) -> None:
-        try:
+        with suppress(Disconnected):  # the reconnect sends it again
             await self.connection.publish(
                 self.subject, message.body, reply=f"{self._inbox}.{message.number}", headers=message.headers
             )
-        except Disconnected:
-            pass  # the reconnect sends it again
 
     async def _on_ack(self, message: Message) -> None:
         number = int(message.subject.rpartition(".")[2])

@@ -30,6 +30,7 @@ class Bench(Driver):
 
     @classmethod
     def client(cls) -> str:
+        """No class of its own: the methods are the test."""
         return "jsnats.client.DynamicClient"
 
     @export
@@ -122,6 +123,7 @@ class Bench(Driver):
         return steps
 
     def close(self) -> None:
+        """Count the ends of leases."""
         self.closed += 1
 
 

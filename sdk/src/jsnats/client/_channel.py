@@ -27,7 +27,7 @@ class Channel:
 
     async def body(self, node: Any, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
         """Encode arguments. Both positional and keyword ones need the published names to become one map."""
-        from jsnats.sdk._calls import encode_arguments
+        from jsnats.sdk._call import encode_arguments
 
         if not (args and kwargs):
             return encode_arguments(args, kwargs)
@@ -43,7 +43,7 @@ class Channel:
         self, node: Any, method: str, args: Sequence[Any], kwargs: Mapping[str, Any], options: Options
     ) -> Any:
         """One call."""
-        from jsnats.sdk._calls import encode_arguments
+        from jsnats.sdk._call import encode_arguments
 
         body = await self.body(node, method, args, kwargs) if args and kwargs else encode_arguments(args, kwargs)
         return await self.lab.caller.call(self.exporter, node.path, method, body, options)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ._buckets import Conflict, Record, last_record, put_record
-    from ._calls import Caller, Options
+    from ._call import Options
+    from ._caller import Caller
     from ._connection import ApiError, Connection, Disconnected, NoResponders, Subscription, open_connection
     from ._context import Context, default_path, find_context
     from ._lab import AsyncLab, ExporterInfo, Job, Lab, connect, connect_async
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 
 _WHERE = {
     "_buckets": ("Conflict", "Record", "last_record", "put_record"),
-    "_calls": ("Caller", "Options"),
+    "_call": ("Options",),
+    "_caller": ("Caller",),
     "_connection": ("ApiError", "Connection", "Disconnected", "NoResponders", "Subscription", "open_connection"),
     "_context": ("Context", "default_path", "find_context"),
     "_lab": ("AsyncLab", "ExporterInfo", "Job", "Lab", "connect", "connect_async"),

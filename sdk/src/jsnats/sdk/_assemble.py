@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from jsnats.schemas import CallCancelled, CallError, ProtocolError, content_type, decode, error_from_wire
-from jsnats.schemas import headers as h
+from jsnats.schemas import CallCancelled, CallError, ProtocolError, content_type, decode, error_from_wire, headers as h
 
 Position = tuple[int, int]
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from jsnats.schemas import BrokerUnfit
-from jsnats.schemas import headers as h
+from jsnats.schemas import BrokerUnfit, headers as h
 
 from ._connection import ApiError, Connection, NoResponders
 
@@ -38,9 +37,8 @@ async def last_record(connection: Connection, stream: str, subject: str) -> Reco
 
 
 def _unfit(connection: Connection) -> BrokerUnfit:
-    return BrokerUnfit(
-        f"the broker at {connection.context.url} carries no lab: it lacks JetStream or was not prepared by `jsnats broker run`"
-    )
+    url = connection.context.url
+    return BrokerUnfit(f"the broker at {url} carries no lab: no JetStream, or not prepared by `jsnats broker run`")
 
 
 async def put_record(

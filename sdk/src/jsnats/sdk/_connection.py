@@ -11,9 +11,7 @@ import asyncio
 import json
 import logging
 import re
-import secrets
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -25,19 +23,17 @@ from jsnats.schemas import (
     BrokerUnfit,
     BrokerUnreachable,
     TooLarge,
-    reply_prefix,
-)
-from jsnats.schemas import (
     headers as h,
+    reply_prefix,
 )
 
 from ._context import Context
 from ._nats import HeaderClient, Msg
+from ._replies import Replies
 
 log = logging.getLogger("jsnats.connection")
 
 Headers = Mapping[str, str]
-Handler = Callable[[Msg], None]
 Callback = Callable[[Msg], Awaitable[None]]
 
 _DENIED = re.compile(r'permissions violation for (publish|subscription) to "([^"]+)"', re.IGNORECASE)
@@ -55,13 +51,6 @@ class Disconnected(BrokerError):
 
 class NoResponders(BrokerError):
     """Nobody is subscribed to that subject."""
-
-
-@dataclass(slots=True)
-class _Waiting:
-    subject: str
-    handle: Handler
-    fail: Callable[[Exception], None]
 
 
 class Subscription:
@@ -101,10 +90,7 @@ class Connection:
         self.on_denied: list[Callable[[str], None]] = []
         self._client = HeaderClient()
         self._subscriptions: list[Subscription] = []
-        self._waiting: dict[str, _Waiting] = {}
-        self._requests: dict[str, Callable[[Exception], None]] = {}
-        self._prefix = f"{reply_prefix(self.token)}.{secrets.token_hex(8)}."
-        self._count = 0
+        self.replies = Replies(self.token)
         self._errors: list[Exception] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._failed = asyncio.Event()
@@ -117,7 +103,7 @@ class Connection:
         """Make the first connection. Raises BrokerUnreachable or AccessDenied within `timeout_s`."""
         await self._connect(self._client, timeout_s)
         self._established = True
-        await self.subscribe(self._prefix + "*", self._on_reply)
+        await self.subscribe(self.replies.subject, self.replies.deliver)
         self.connected.set()
 
     async def _connect(self, client: HeaderClient, timeout_s: float) -> None:
@@ -174,12 +160,8 @@ class Connection:
         self.connected.clear()
         for task in list(self._tasks):
             task.cancel()
-        self._fail_all(BrokerUnreachable("the connection was closed"))
+        self.replies.fail(BrokerUnreachable("the connection was closed"))
         await self._client.close()
-
-    def _fail_all(self, error: BrokerError) -> None:
-        for waiting in list(self._waiting.values()):
-            waiting.fail(error)
 
     # ------------------------------------------------------------------ sending
 
@@ -200,22 +182,6 @@ class Connection:
         if size > self.max_payload:
             raise TooLarge(f"a message of {size} bytes is over the broker's limit of {self.max_payload}")
 
-    def expect(self, subject: str, handle: Handler, fail: Callable[[Exception], None]) -> str:
-        """Register for replies to a request on `subject` and return the reply subject to send with it."""
-        self._count += 1
-        reply = f"{self._prefix}{self._count}"
-        self._waiting[reply] = _Waiting(subject, handle, fail)
-        return reply
-
-    def inbox(self) -> str:
-        """A new subject under our replies that the shared subscription does not cover."""
-        self._count += 1
-        return f"{self._prefix}inbox.{self._count}"
-
-    def drop(self, reply: str) -> None:
-        """Expect nothing more on that reply subject."""
-        self._waiting.pop(reply, None)
-
     async def request(
         self, subject: str, body: bytes = b"", *, headers: dict[str, str] | None = None, timeout_s: float = 5.0
     ) -> Msg:
@@ -231,15 +197,13 @@ class Connection:
             if not future.done():
                 future.set_exception(error)
 
-        reply = self.expect(subject, settle, fail)
-        self._requests[reply] = fail
+        reply = self.replies.expect(subject, settle, fail, once=True)
         try:
             await self.publish(subject, body, reply=reply, headers=headers)
             async with asyncio.timeout(timeout_s):
                 message = await future
         finally:
-            self.drop(reply)
-            del self._requests[reply]
+            self.replies.drop(reply)
         if is_no_responders(message):
             raise NoResponders(f"nobody answers on {subject}")
         return message
@@ -319,11 +283,6 @@ class Connection:
         if subscription in self._subscriptions:
             self._subscriptions.remove(subscription)
 
-    async def _on_reply(self, message: Msg) -> None:
-        waiting = self._waiting.get(message.subject)
-        if waiting:
-            waiting.handle(message)
-
     # ------------------------------------------------------------------ faults
 
     async def _on_error(self, error: Exception) -> None:
@@ -340,7 +299,7 @@ class Connection:
     def _refuse(self) -> None:
         """Our credential was accepted once and is not any more: say so, and try again from time to time."""
         self._refused.set()
-        self._fail_all(self._access_denied())
+        self.replies.fail(self._access_denied())
         self.spawn(self._client.close())  # nats-py would knock five times a second, leaving a socket each time
 
     def _access_denied(self) -> AccessDenied:
@@ -349,9 +308,7 @@ class Connection:
     def _deny(self, verb: str, subject: str) -> None:
         # nats-py lower-cases the text, so compare in lower case.
         error = AccessDenied(f"{self.context.name} ({self.context.role}) has no permission to {verb[:9]} {subject}")
-        for waiting in list(self._waiting.values()):
-            if waiting.subject.lower() == subject.lower():
-                waiting.fail(error)
+        self.replies.fail_denied(subject, error)
         for tell in self.on_denied:
             tell(subject)
 
@@ -359,8 +316,7 @@ class Connection:
         self.connected.clear()
         if not self.closing:
             log.info("%s: lost the broker at %s, reconnecting", self.name, self.context.url)
-        for fail in list(self._requests.values()):
-            fail(Disconnected(f"the connection to {self.context.url} was lost before the reply"))
+        self.replies.fail_lost(Disconnected(f"the connection to {self.context.url} was lost before the reply"))
 
     async def _on_reconnect(self) -> None:
         self.reconnected_at = asyncio.get_running_loop().time()
@@ -389,7 +345,7 @@ class Connection:
                 await self._connect(client, 5.0)
             except BrokerError as error:
                 log.warning("%s", error)
-                self._fail_all(error)
+                self.replies.fail(error)
                 continue
             self._client = client
             for subscription in list(self._subscriptions):

@@ -30,7 +30,7 @@ from jsnats.schemas import (
 
 from ._bridge import Bridge, shared_bridge
 from ._buckets import last_record
-from ._calls import Caller
+from ._caller import Caller
 from ._connection import Connection, open_connection
 from ._context import Context, find_context
 from ._nats import Msg

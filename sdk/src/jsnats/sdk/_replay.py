@@ -12,8 +12,15 @@ import secrets
 from collections.abc import AsyncIterator
 from typing import Any
 
-from jsnats.schemas import RESULTS, BrokerUnreachable, OutcomeUnknown, ProtocolError, check_delivery, result_subject
-from jsnats.schemas import headers as h
+from jsnats.schemas import (
+    RESULTS,
+    BrokerUnreachable,
+    OutcomeUnknown,
+    ProtocolError,
+    check_delivery,
+    headers as h,
+    result_subject,
+)
 
 from ._assemble import Assembler
 from ._connection import Connection
@@ -54,7 +61,7 @@ async def _pull(connection: Connection, stream: str, name: str, pending: int) ->
     inbox: asyncio.Queue[Msg] = asyncio.Queue()
     subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{name}"
     # Messages of a consumer carry the stored subject, so the shared reply subscription could not route them.
-    reply = connection.inbox()
+    reply = connection.replies.inbox()
     subscription = await connection.subscribe(reply, inbox.put)
     try:
         while pending:

@@ -22,15 +22,14 @@ from jsnats.schemas import (
     OutcomeUnknown,
     ProtocolError,
     check_live,
+    headers as h,
     live_subject,
     result_subject,
 )
-from jsnats.schemas import (
-    headers as h,
-)
 
 from ._assemble import Assembler
-from ._calls import DEFAULT, UNANSWERED_S, Call, Caller, Options
+from ._call import DEFAULT, UNANSWERED_S, Call, Options
+from ._caller import Caller
 from ._connection import NoResponders, Subscription
 from ._nats import Msg
 from ._replay import replay
@@ -88,7 +87,7 @@ class ResultStream(Call):
         self._assembler = Assembler(from_oldest=True)
         self.control = self.control.rpartition(".")[0] + f".{call}"
         await self._subscribe()
-        self.reply = self.caller.connection.expect(self.control, self.on_message, self.fail)
+        self.reply = self.caller.connection.replies.expect(self.control, self.on_message, self.fail)
         self.caller.watch(self)
         await self._probe()
 

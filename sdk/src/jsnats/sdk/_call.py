@@ -1,4 +1,4 @@
-"""Calls: one message there, one back, and everything that can go wrong in between.
+"""A call: one message there, one back, and everything that can go wrong in between.
 
 The caller never waits blindly. After a second of silence it asks the exporter on ctl whether the call runs: no
 responders means the agent is dead; an unknown call was lost on the way and is sent again under the same id; a
@@ -9,17 +9,14 @@ and the agent attaches it to the call that runs or returns the answer it kept.
 from __future__ import annotations
 
 import asyncio
-import logging
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jsnats.schemas import (
     MSGPACK,
-    BrokerUnreachable,
-    CallError,
     DeadlineExceeded,
     ExporterOffline,
     TooLarge,
@@ -28,17 +25,14 @@ from jsnats.schemas import (
     ctl_subject,
     decode,
     encode_msgpack,
-    error_from_wire,
-)
-from jsnats.schemas import (
     headers as h,
 )
 
-from ._connection import OUTAGE_S, Connection, Disconnected, NoResponders
+from ._connection import Disconnected, NoResponders
 from ._nats import Msg
-from ._replay import stored_result
 
-log = logging.getLogger("jsnats.calls")
+if TYPE_CHECKING:
+    from ._caller import Caller
 
 SILENCE_S = 1.0
 """Silence after which a caller asks whether its call still runs."""
@@ -124,7 +118,7 @@ class Call:
             self.headers[h.DETACH] = "1"
         if len(self.body) > PART_SIZE:
             self._cut()
-        self.reply = self.caller.connection.expect(self.subject, self.on_message, self.fail)
+        self.reply = self.caller.connection.replies.expect(self.subject, self.on_message, self.fail)
         self.caller.watch(self)
 
     def _cut(self) -> None:
@@ -269,133 +263,3 @@ class Call:
         self.heard = now + min(4.0, self.heard - self.sent_at)
         if state.get("state") in ("unknown", "parts"):
             self.again()
-
-
-class Caller:
-    """Makes calls over one connection and watches the open ones."""
-
-    def __init__(self, connection: Connection) -> None:
-        self.connection = connection
-        self.loop = asyncio.get_running_loop()
-        self.instances: dict[str, str] = {}
-        self.heard: dict[str, float] = {}
-        self._open: dict[Any, None] = {}
-        self._offsets: dict[str, tuple[float, float]] = {}
-        self._watchdog: asyncio.Task[None] | None = None
-        connection.on_reconnect.append(self._resume)
-
-    async def call(self, exporter: str, path: str, method: str, body: bytes, options: Options = DEFAULT) -> Any:
-        """Make one call and return its result as plain data. Raises CallError, BrokerError."""
-        call = Call(self, exporter, path, method, body, options)
-        return await self.result(call, await call.exchange())
-
-    async def detach(self, exporter: str, path: str, method: str, body: bytes) -> str:
-        """Start a call that goes on without its caller; return its job id, `<exporter>.<call>`."""
-        call = Call(self, exporter, path, method, body, Options(detach=True))
-        message = await call.exchange()
-        if message.headers and h.ERROR in message.headers:
-            raise self.remote_error(message)
-        return f"{exporter}.{call.id}"
-
-    async def result(self, call: Call, message: Msg) -> Any:
-        """Decode a final reply; a big result is read from where it is stored."""
-        headers = message.headers
-        if not headers:
-            return decode(message.data, MSGPACK)
-        kind = headers.get(h.CONTENT_TYPE, MSGPACK)
-        if h.ERROR in headers:
-            raise self.remote_error(message, kind)
-        if h.PARTS in headers:
-            return await stored_result(self.connection, call.exporter, call.id)
-        return decode(message.data, kind)
-
-    @staticmethod
-    def remote_error(message: Msg, kind: str = MSGPACK) -> CallError:
-        """The error that a reply carries."""
-        headers = message.headers or {}
-        code = headers.get(h.ERROR_CODE, "")
-        return error_from_wire(int(code) if code.isdigit() else 500, decode(message.data, kind))
-
-    async def control(
-        self, subject: str, verb: str, body: dict[str, Any] | None = None, *, timeout_s: float = 0.0
-    ) -> dict[str, Any] | None:
-        """Send a control message; with a timeout, wait for the answer. None when there is no connection."""
-        headers = {h.VERSION: h.PROTOCOL, h.CTL: verb, h.CONTENT_TYPE: MSGPACK}
-        content = encode_msgpack(body) if body else b""
-        try:
-            if not timeout_s:
-                await self.connection.publish(subject, content, headers=headers)
-                return None
-            message = await self.connection.request(subject, content, headers=headers, timeout_s=timeout_s)
-        except Disconnected:
-            return None
-        if message.headers and h.ERROR in message.headers:
-            raise self.remote_error(message)
-        answer: dict[str, Any] = decode(message.data, MSGPACK) or {}
-        return answer
-
-    async def clock_offset(self, exporter: str) -> float:
-        """Seconds to add to time.monotonic() here to get Unix time there; asked again after a minute."""
-        offset, measured = self._offsets.get(exporter, (0.0, float("-inf")))
-        begin = time.monotonic()
-        if begin - measured < 60.0:
-            return offset
-        subject = ctl_subject(exporter, self.connection.token, secrets.token_hex(16))
-        answer = None
-        while answer is None:
-            await self.connection.wait_connected()
-            begin = time.monotonic()
-            try:
-                answer = await self.control(subject, "probe", timeout_s=UNANSWERED_S)
-            except NoResponders:
-                if not self.in_grace(exporter):
-                    raise ExporterOffline(f"exporter {exporter!r} is offline: see `jsnats ls`") from None
-                await asyncio.sleep(0.25)
-        end = time.monotonic()
-        offset = float(answer["time"]) / 1000 - (begin + end) / 2
-        self._offsets[exporter] = (offset, end)
-        return offset
-
-    # ------------------------------------------------------------------ watching
-
-    def in_grace(self, exporter: str) -> bool:
-        """Say whether we came back so recently that the agent, not heard since, may not be back yet."""
-        back = self.connection.reconnected_at
-        return self.connection.just_back and self.heard.get(exporter, back) <= back
-
-    def watch(self, item: Any) -> None:
-        """Give `item` its ticks, and `again()` on reconnect, until it is unwatched."""
-        self._open[item] = None
-        if self._watchdog is None or self._watchdog.done():
-            self._watchdog = self.loop.create_task(self._tick())
-
-    def unwatch(self, item: Any) -> None:
-        """Stop watching; nothing more is expected for it."""
-        self._open.pop(item, None)
-        self.connection.drop(item.reply)
-
-    async def _tick(self) -> None:
-        down_since: float | None = None
-        while self._open:
-            await asyncio.sleep(0.25)
-            now = self.loop.time()
-            if self.connection.connected.is_set():
-                down_since = None
-                for item in list(self._open):
-                    item.tick(now)
-                continue
-            down_since = down_since or now
-            if now - down_since > OUTAGE_S:
-                for item in list(self._open):
-                    item.fail(
-                        BrokerUnreachable(f"the broker did not come back within {OUTAGE_S:g} s; the call may have run")
-                    )
-
-    async def _resume(self) -> None:
-        for item in list(self._open):
-            item.again()
-
-    async def close(self) -> None:
-        """Stop the watchdog."""
-        if self._watchdog:
-            self._watchdog.cancel()
