@@ -286,3 +286,41 @@ async def test_a_stream_of_a_generator_that_raises_delivers_its_items_and_then_t
     assert seen == []
     assert [item async for item in client.streamingcall_async("count", 3)] == [0, 1, 2]
     assert [item async for item in client.streamingcall_async("sync_count", 3)] == [0, 1, 2]
+
+
+BAD_HEADERS = [
+    {"Jsnats_Deadline": "²"},
+    {"Jsnats_Deadline": "9" * 400},
+    {"Jsnats_Retry": "x ²"},
+    {"Jsnats_Parts": "²"},
+    {"Jsnats_Parts": "0"},
+    {"Jsnats_Call": "not an id"},
+    {"Jsnats_Version": "abc"},
+    {"Content_Type": "text/plain"},
+]
+
+
+@pytest.mark.parametrize("headers", BAD_HEADERS, ids=str)
+async def test_a_malformed_header_is_an_answer_not_silence(
+    exporter: Exporter, lab: AsyncLab, headers: dict[str, str]
+) -> None:
+    """Whatever stands in a header, the caller is told which one is wrong."""
+    answer = await send(lab, "ping", **headers)
+    assert isinstance(raised(answer) if headers.get("Content_Type") is None else InvalidArgument(""), InvalidArgument)
+    assert answer.headers
+    assert answer.headers[h.ERROR_CODE] == "400"
+
+
+async def test_another_major_version_is_told_which_side_to_upgrade(exporter: Exporter, lab: AsyncLab) -> None:
+    """A client of protocol 10 is newer than an exporter of protocol 1."""
+    answer = await send(lab, "ping", Jsnats_Version="10")
+    assert "client speaks protocol 10, exporter 1: upgrade the exporter" in str(raised(answer))
+
+
+async def test_an_item_larger_than_all_the_credit_does_not_push_out_what_is_unread(
+    exporter: Exporter, lab: AsyncLab
+) -> None:
+    """Items of 10 MiB, over the limit of what may be unread, arrive whole and in order, however slowly they are read."""
+    client = await lab.exporter("bench")
+    stream = client.streamingcall_async("count", 4, 0.0, 10 << 20)
+    assert [(index, len(data)) async for index, data in stream] == [(i, 10 << 20) for i in range(4)]

@@ -25,12 +25,20 @@ _CALL_ID = re.compile(r"[0-9a-f]{32}")
 Headers = Mapping[str, str]
 
 
+def number(text: str, what: str) -> int:
+    """The number that a header holds, not negative and below 2^63. Raises InvalidArgument naming the header."""
+    if len(text) > 18 or not (text.isascii() and text.isdigit()):
+        raise InvalidArgument(f"{what} is a whole number, not {text[:20]!r}")
+    return int(text)
+
+
 def call_id(headers: Headers) -> str:
     """The id of a call, a new one if it brings none. Raises VersionMismatch, InvalidArgument."""
     version = headers.get(h.VERSION)
     if version is not None and version != h.PROTOCOL:
-        side = "the exporter" if version > h.PROTOCOL else "the client"
-        raise VersionMismatch(f"client speaks protocol {version[:8]}, exporter {h.PROTOCOL}: upgrade {side}")
+        theirs = number(version, h.VERSION)
+        side = "the exporter" if theirs > int(h.PROTOCOL) else "the client"
+        raise VersionMismatch(f"client speaks protocol {theirs}, exporter {h.PROTOCOL}: upgrade {side}")
     named = headers.get(h.CALL) or secrets.token_hex(16)
     if not _CALL_ID.fullmatch(named):
         raise InvalidArgument(f"{h.CALL} is 32 lower-case hex digits")
@@ -47,25 +55,22 @@ def check_retry(headers: Headers, instance: str, since: float, table: CallTable)
     if retry is None:
         return
     named, _, age = retry.partition(" ")
-    if not age.isdigit():
-        raise InvalidArgument(f"{h.RETRY} is an instance and an age in milliseconds")
-    if named != instance and int(age) / 1000 + 1.0 > time.monotonic() - since:
+    age_s = number(age, f"the age in {h.RETRY}") / 1000
+    if named != instance and age_s + 1.0 > time.monotonic() - since:
         raise OutcomeUnknown("the agent was restarted since the call was sent: it may have run")
-    if table.may_have_run(int(age) / 1000):
+    if table.may_have_run(age_s):
         raise OutcomeUnknown("the call was sent too long ago: it may have run, its answer is no longer kept")
 
 
-def remaining_s(headers: Headers) -> float | None:
-    """Seconds until the deadline, None without one. Raises DeadlineExceeded for a late call."""
+def deadline_at(headers: Headers) -> float | None:
+    """The deadline on the monotonic clock, None without one. Raises DeadlineExceeded for a late call."""
     deadline = headers.get(h.DEADLINE)
     if deadline is None:
         return None
-    if not deadline.isdigit():
-        raise InvalidArgument(f"{h.DEADLINE} is Unix time in milliseconds")
-    remaining = int(deadline) / 1000 - time.time()
+    remaining = number(deadline, h.DEADLINE) / 1000 - time.time()
     if remaining <= 0:
         raise DeadlineExceeded(f"arrived {-remaining:.3f} s after its deadline and was not run")
-    return remaining
+    return time.monotonic() + remaining
 
 
 def find(nodes: Mapping[str, Node], path: str, name: str) -> tuple[Node, Method]:

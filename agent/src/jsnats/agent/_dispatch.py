@@ -29,7 +29,7 @@ from jsnats.schemas import (
 from jsnats.sdk import Connection, Message
 
 from ._answers import Answers, error_answer
-from ._checks import call_id, check_retry, find, remaining_s
+from ._checks import call_id, check_retry, deadline_at, find, number
 from ._execute import Executor
 from ._lease import Admission
 from ._runner import MAX_RUNNING
@@ -98,7 +98,7 @@ class Dispatcher:
             await self.answers.again(known, message.reply)
             return
         check_retry(headers, self.answers.instance, self._since, self.table)
-        remaining = remaining_s(headers)
+        deadline = deadline_at(headers)
         node, method = find(self.nodes, path, name)
         self.admission.check(user, headers.get(h.EPOCH))
         if self.executor.runners[node.driver].open >= MAX_RUNNING:
@@ -106,18 +106,18 @@ class Dispatcher:
         call = OpenCall(user, id_, message.reply, kind, node, method)
         call.progress, call.detached = h.PROGRESS in headers, h.DETACH in headers
         if h.PARTS in headers:
-            await self._await_parts(call, remaining, headers[h.PARTS])
+            await self._await_parts(call, deadline, number(headers[h.PARTS], h.PARTS))
         else:
-            self.executor.start(call, _bind(method, message.data, kind), remaining)
+            self.executor.start(call, _bind(method, message.data, kind), deadline)
 
     # ------------------------------------------------------------------ arguments in parts
 
-    async def _await_parts(self, call: OpenCall, remaining: float | None, count: str) -> None:
-        if not count.isdigit() or not 0 < int(count) <= MAX_PARTS:
+    async def _await_parts(self, call: OpenCall, deadline: float | None, count: int) -> None:
+        if not 0 < count <= MAX_PARTS:
             raise InvalidArgument(f"{h.PARTS} is a number from 1 to {MAX_PARTS}")
-        call.parts_expected = int(count)
+        call.parts_expected = count
         self.table.add(call)
-        self._awaited[call] = remaining
+        self._awaited[call] = deadline
         await self.answers.interim(call, "parts", {"have": 0})
 
     async def add_part(self, call: OpenCall, position: str, body: bytes) -> None:
@@ -131,10 +131,10 @@ class Dispatcher:
             await self._start_from_parts(call)
 
     async def _start_from_parts(self, call: OpenCall) -> None:
-        remaining = self._awaited.pop(call)
+        deadline = self._awaited.pop(call)
         body, call.parts, call.parts_expected = b"".join(call.parts), [], 0
         try:
-            self.executor.start(call, _bind(call.method, body, call.kind), remaining)
+            self.executor.start(call, _bind(call.method, body, call.kind), deadline)
         except (CallError, ProtocolError) as raised:
             await self._refuse(call, raised if isinstance(raised, CallError) else InvalidArgument(str(raised)))
 

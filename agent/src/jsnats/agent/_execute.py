@@ -28,7 +28,7 @@ from ._table import Answer, OpenCall
 
 log = logging.getLogger("jsnats.agent")
 
-DEADLINE = "its deadline passed"
+LATE = "its deadline passed"
 
 Bound = tuple[tuple[Any, ...], dict[str, Any]]
 
@@ -45,20 +45,20 @@ class Executor:
         self.stats = stats
         self.runners: dict[Driver, Runner] = {node.driver: Runner(node.driver) for node in nodes.values()}
 
-    def start(self, call: OpenCall, bound: Bound, remaining_s: float | None) -> None:
-        """Begin a call with its arguments; it is a task of its own."""
+    def start(self, call: OpenCall, bound: Bound, deadline: float | None) -> None:
+        """Begin a call with its arguments, as a task of its own; `deadline` is on the monotonic clock."""
         context = contextvars.copy_context()
         if call.progress:
             context.run(progress_sink.set, self.answers.progress_sink(call))
         self.answers.table.add(call)
-        call.task = asyncio.get_running_loop().create_task(self._run(call, bound, remaining_s), context=context)
+        call.task = asyncio.get_running_loop().create_task(self._run(call, bound, deadline), context=context)
 
-    async def _run(self, call: OpenCall, bound: Bound, remaining_s: float | None) -> None:
+    async def _run(self, call: OpenCall, bound: Bound, deadline: float | None) -> None:
         runner = self.runners[call.node.driver]
         begin = time.perf_counter_ns()
         timer = None
-        if remaining_s is not None:
-            timer = asyncio.get_running_loop().call_later(remaining_s, call.cancel, DEADLINE)
+        if deadline is not None:
+            timer = asyncio.get_running_loop().call_later(deadline - time.monotonic(), call.cancel, LATE)
         runner.open += 1
         try:
             answer = await (self._stream if call.streams else self._unary)(call, bound)
@@ -146,5 +146,5 @@ def _cancelled(call: OpenCall) -> CallError:
     where = {"path": call.node.path, "method": call.method.name}
     if not call.reason:
         return DriverError("the driver cancelled its own call", cause="CancelledError", **where)
-    cls = DeadlineExceeded if call.reason == DEADLINE else CallCancelled
+    cls = DeadlineExceeded if call.reason == LATE else CallCancelled
     return cls(f"cancelled: {call.reason}", **where)

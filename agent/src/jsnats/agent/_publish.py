@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -116,18 +117,21 @@ class Publisher:
             at += await self._send_batch(items[at : at + count])
 
     async def _room(self) -> int:
-        """Wait until something may be sent; return how many items."""
-        while True:
+        """Wait until an item may be sent; return how many."""
+        await self._wait(lambda: self._credit > self.index and self._fits(1, 0))
+        return self._credit - self.index
+
+    def _fits(self, messages: int, size: int) -> bool:
+        """Say whether so many messages of `size` bytes may be stored beside those that are not read yet."""
+        if len(self._unused) + messages > RING or len(self._unacked) >= UNACKED:
+            return False
+        return self._unused_bytes + size < UNUSED_BYTES or not self._unused
+
+    async def _wait(self, condition: Callable[[], bool]) -> None:
+        """Wait until it holds. Raises the error that ends this call."""
+        while self.error or not condition():
             if self.error:
                 raise self.error
-            room = self._credit - self.index
-            if (
-                room > 0
-                and len(self._unused) < RING
-                and self._unused_bytes < UNUSED_BYTES
-                and len(self._unacked) < UNACKED
-            ):
-                return room
             self._changed.clear()
             await self._changed.wait()
 
@@ -150,12 +154,9 @@ class Publisher:
             raise TooLarge(f"one result of {len(body) >> 20} MiB is over the limit of {MAX_ITEM >> 20} MiB")
         size = MAX_BODY
         count = -(-len(body) // size)
+        await self._wait(lambda: self._fits(count, len(body)))
         for part in range(count):
-            while len(self._unacked) >= UNACKED and not self.error:
-                self._changed.clear()
-                await self._changed.wait()
-            if self.error:
-                raise self.error
+            await self._wait(lambda: len(self._unacked) < UNACKED)
             end = (self.index + 1, 0) if part == count - 1 else (self.index, part + 1)
             headers = {h.INDEX: str(self.index), h.PART: f"{part}/{count}"}
             await self._post(headers, body[part * size : (part + 1) * size], end)
@@ -169,11 +170,7 @@ class Publisher:
             headers[h.ERROR_CODE], body = str(code), encode(content, self.kind)
         self.error = None
         await self._post(headers, body, (self.index, 1))
-        while self._unacked:
-            if self.error:
-                raise self.error
-            self._changed.clear()
-            await self._changed.wait()
+        await self._wait(lambda: not self._unacked)
 
     # ------------------------------------------------------------------ messages
 

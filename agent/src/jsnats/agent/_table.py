@@ -73,8 +73,10 @@ class OpenCall:
 
     def describe(self) -> dict[str, Any]:
         """What a probe is answered with."""
-        stored = {"stored": list(self.publisher.stored)} if self.publisher else {}
-        return {"state": self.state, **stored}
+        more: dict[str, Any] = {"stored": list(self.publisher.stored)} if self.publisher else {}
+        if self.parts_expected:
+            more["have"] = len(self.parts)
+        return {"state": self.state, **more}
 
     def cancel(self, reason: str) -> None:
         """End it; `reason` is told to the caller."""

@@ -19,7 +19,7 @@ from jsnats.sdk import Context
 from ._lab_dir import BROKER
 from ._run import Broker, run_broker
 
-TEST_STORE = 400_000_000
+TEST_STORE = 1_000_000_000
 """Bytes reserved for a test broker's streams."""
 
 

@@ -148,7 +148,7 @@ class ExampleDriver(Driver):
     @export
     async def example(self) -> int:
         """Return 1 for a true argument."""
-        return 2
+        return int(self.my_argument)
 
 
 def _get_json(url: str) -> Any:

@@ -104,7 +104,7 @@ class ResultStream(Call):
             check_live(message.subject, message.headers, RESULTS.name, "jsnats.live.", "jsnats.result.")
             assert message.headers is not None
             self._take(int(message.headers.get(h.SEQUENCE, "0")), message)
-        except ProtocolError as error:
+        except (ProtocolError, ValueError) as error:
             log.warning("ignored a message on %s: %s", message.subject, error)
             return
         if self._assembler.gap:
@@ -133,7 +133,9 @@ class ResultStream(Call):
     async def _reply_is_all(self, message: Msg) -> None:
         try:
             result = await self.caller.result(self, message)
-        except (CallError, BrokerError) as error:
+        except CallError as error:
+            await self._lost(error)
+        except BrokerError as error:
             self._finish(error)
         else:
             self.sink([result])
