@@ -320,7 +320,7 @@ async def test_another_major_version_is_told_which_side_to_upgrade(exporter: Exp
 async def test_an_item_larger_than_all_the_credit_does_not_push_out_what_is_unread(
     exporter: Exporter, lab: AsyncLab
 ) -> None:
-    """Items of 10 MiB, over the limit of what may be unread, arrive whole and in order, however slowly they are read."""
+    """Items of 10 MiB, over the limit of what may be unread, arrive whole and in order."""
     client = await lab.exporter("bench")
     stream = client.streamingcall_async("count", 4, 0.0, 10 << 20)
     assert [(index, len(data)) async for index, data in stream] == [(i, 10 << 20) for i in range(4)]

@@ -12,8 +12,12 @@ _DRIVERS = ("power", "console", "storage")
 
 
 async def _put(connection: Connection, name: str) -> None:
-    nodes = [NodeRecord(path=path, client="jsnats.client.DynamicClient", interface="0" * 64) for path in ("", *_DRIVERS)]
-    tree = TreeRecord(name=name, instance="0" * 16, nodes=nodes, labels={"board": "rpi4", "site": "lab-1"}, version="0.1.0")
+    nodes = [
+        NodeRecord(path=path, client="jsnats.client.DynamicClient", interface="0" * 64) for path in ("", *_DRIVERS)
+    ]
+    tree = TreeRecord(
+        name=name, instance="0" * 16, nodes=nodes, labels={"board": "rpi4", "site": "lab-1"}, version="0.1.0"
+    )
     await put_record(connection, tree_key(name), tree.encode())
     presence = PresenceRecord(instance="0" * 16, host="rack-1", pid=1, since=1.7e9)
     await put_record(connection, presence_key(name), presence.encode())

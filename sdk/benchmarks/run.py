@@ -63,7 +63,9 @@ def inventory(rounds: int, _jumpstarter: str | None) -> Measured:
             fill(sides.broker.context(), there, size)
             there = size
             ask_all(sides, "inventory", (JSNATS, FLOOR))
-            measured |= interleaved(rounds, {f"inventory_{size}": partial(ask_all, sides, "inventory", (JSNATS, FLOOR))})
+            measured |= interleaved(
+                rounds, {f"inventory_{size}": partial(ask_all, sides, "inventory", (JSNATS, FLOOR))}
+            )
         return measured
 
 
@@ -98,7 +100,9 @@ def lines(groups: list[str], rounds: int, jumpstarter: str | None) -> Iterator[d
 def main() -> None:
     """Parse, measure, print. The exit code is 1 when a goal was missed."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("groups", nargs="*", metavar="GROUP", help=f"what to measure: {', '.join(GROUPS)} (default: all)")
+    parser.add_argument(
+        "groups", nargs="*", metavar="GROUP", help=f"what to measure: {', '.join(GROUPS)} (default: all)"
+    )
     parser.add_argument("--rounds", type=int, default=7, help="how often each figure is taken (default: %(default)s)")
     parser.add_argument("--jumpstarter", metavar="PYTHON", help="a Python that has Jumpstarter, to compare with")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")

@@ -1,7 +1,7 @@
 """jsnats: the exporter process and the client process.
 
-    python side_jsnats.py exporter CONTEXT
-    python side_jsnats.py client CONTEXT
+python side_jsnats.py exporter CONTEXT
+python side_jsnats.py client CONTEXT
 """
 
 from __future__ import annotations

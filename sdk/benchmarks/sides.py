@@ -86,7 +86,12 @@ class Sides:
 def running_sides(jumpstarter: str | None) -> Iterator[Sides]:
     """Start a broker with roles on, and the systems. `jumpstarter` is the Python that has it."""
     with running_broker(total_bytes=STORE) as broker, ExitStack() as stack:
-        for role, name in (("exporter", "bench"), ("exporter", "floor"), ("user", "bench-user"), ("user", "floor-user")):
+        for role, name in (
+            ("exporter", "bench"),
+            ("exporter", "floor"),
+            ("user", "bench-user"),
+            ("user", "floor-user"),
+        ):
             broker.add(role, name)
         yield Sides(broker, stack, jumpstarter)
 

@@ -1,15 +1,17 @@
 """The process that hosts exporters.
 
-_exporter.py   one exporter, from start to stop; _agent.py several in one process
-_dispatch.py   a call between its arrival and its start; _checks.py its headers, _lease.py who may call
-_execute.py    running it; _runner.py where a driver's methods run
-_produce.py    a generator, turned into batches; _publish.py batches, stored in order
-_answers.py    what the caller is told; _table.py what is remembered of a call
-_control.py    messages about a running call: cancel, probe, credit, attach, parts
-_presence.py   the exporter's name; _service.py the answers to $SRV
-_config*.py    exporter.yaml
-_up.py         broker, exporters and a shell in one; cli.py the commands, _scaffold.py new drivers
-testing.py     a driver with one of everything, an agent that can be killed
+What is where:
+
+    _exporter.py   one exporter, from start to stop; _lifecycle.py its drivers; _agent.py several in one process
+    _dispatch.py   a call between its arrival and its start; _checks.py its headers, _lease.py who may call
+    _execute.py    running it; _runner.py where a driver's methods run
+    _produce.py    a generator, turned into batches; _publish.py batches, stored in order
+    _answers.py    what the caller is told; _table.py what is remembered of a call
+    _control.py    messages about a running call: cancel, probe, credit, attach, parts
+    _presence.py   the exporter's name; _service.py the answers to $SRV
+    _config*.py    exporter.yaml
+    _up.py         broker, exporters and a shell in one; cli.py the commands, _scaffold.py new drivers
+    testing.py     a driver with one of everything, an agent that can be killed
 """
 
 from ._exporter import Exporter, Spec

@@ -119,8 +119,8 @@ class Agent:
     async def _serve(self, each: Hosted, patient: bool) -> None:
         name = each.spec.name
         exporter = Exporter(each.spec, each.context)
-        await _start(exporter, patient)
         try:
+            await _start(exporter, patient)
             async with self._changed:
                 self.running[name] = exporter
                 self._changed.notify_all()

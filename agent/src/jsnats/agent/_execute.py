@@ -22,7 +22,7 @@ from jsnats.schemas import (
 from ._answers import Answers, error_answer
 from ._produce import produce_async, produce_sync
 from ._publish import UNLIMITED, Publisher
-from ._runner import Runner
+from ._runner import Runner, runner_of
 from ._service import MethodStats
 from ._table import Answer, OpenCall
 
@@ -43,7 +43,7 @@ class Executor:
         self.answers = answers
         self.connection = answers.connection
         self.stats = stats
-        self.runners: dict[Driver, Runner] = {node.driver: Runner(node.driver) for node in nodes.values()}
+        self.runners: dict[Driver, Runner] = {node.driver: runner_of(node.driver) for node in nodes.values()}
 
     def start(self, call: OpenCall, bound: Bound, deadline: float | None) -> None:
         """Begin a call with its arguments, as a task of its own; `deadline` is on the monotonic clock."""
@@ -133,7 +133,10 @@ class Executor:
         path, name = call.node.path, call.method.name
         error = driver_error(raised, path, name)
         if isinstance(error, DriverError):
-            log.warning("%s: %s.%s raised %s: %s", self.exporter, path, name, type(raised).__name__, raised)
+            where = f"{path}.{name}" if path else name
+            log.warning(
+                "%s: %s raised %s: %s", self.exporter, where, type(raised).__name__, getattr(raised, "message", raised)
+            )
             log.debug("raised by the driver", exc_info=raised)
         return error
 

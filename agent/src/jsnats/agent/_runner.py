@@ -85,7 +85,7 @@ def _settle(future: asyncio.Future[Any], result: Any, error: BaseException | Non
 
 
 class Runner:
-    """Runs the methods of one driver."""
+    """Runs the methods of one driver, whoever exports it: two exporters that share one share its thread too."""
 
     def __init__(self, driver: Driver) -> None:
         self.driver = driver
@@ -127,5 +127,15 @@ class Runner:
             await result
 
     def stop(self) -> None:
-        """End the thread."""
+        """End the thread; a later call starts another."""
         self._worker.stop()
+        self._worker = Worker(self._worker.name)
+
+
+def runner_of(driver: Driver) -> Runner:
+    """The one runner of a driver in this process, kept with it."""
+    kept = vars(driver)
+    if "_runner" not in kept:
+        kept["_runner"] = Runner(driver)
+    runner: Runner = kept["_runner"]
+    return runner

@@ -7,13 +7,13 @@ the caller's user stands.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 from jsnats.driver import Node
 from jsnats.schemas import ProtocolError, call_subject, check_service, encode_json
-from jsnats.sdk import Connection, Message, Subscription
+from jsnats.sdk import Connection, Message
 
 from ._presence import SERVICE
 
@@ -50,7 +50,6 @@ class Service:
         self.started = datetime.now(UTC)
         self.stats: dict[tuple[str, str], MethodStats] = {}
         self._endpoints = [self._endpoint(exporter, node, name) for node in nodes for name in node.methods]
-        self._subscriptions: list[Subscription] = []
 
     def _endpoint(self, exporter: str, node: Node, name: str) -> dict[str, Any]:
         self.stats[node.path, name] = MethodStats()
@@ -63,16 +62,11 @@ class Service:
             "metadata": {"path": node.path, "method": name, "kind": method.kind},
         }
 
-    async def open(self) -> None:
-        """Subscribe."""
+    def answering(self) -> Iterator[tuple[str, Callable[[Message], Awaitable[None]]]]:
+        """The subjects to subscribe, each with its callback."""
         for verb in ("PING", "INFO", "STATS"):
             for name in ("", f".{SERVICE}", f".{SERVICE}.{self.identity['id']}"):
-                self._subscriptions.append(await self.connection.subscribe(f"$SRV.{verb}{name}", self._answer))
-
-    async def close(self) -> None:
-        """Unsubscribe."""
-        for subscription in self._subscriptions:
-            await subscription.close()
+                yield f"$SRV.{verb}{name}", self._answer
 
     async def _answer(self, message: Message) -> None:
         try:

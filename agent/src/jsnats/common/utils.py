@@ -74,12 +74,8 @@ def _exporter(driver: Driver, broker: TestBroker, name: str) -> Iterator[None]:
 
     bridge = shared_bridge()
 
-    async def start() -> Exporter:
-        exporter = Exporter(Spec(name=name, root=driver), broker.context(name))
-        await exporter.start()
-        return exporter
-
-    exporter = bridge.run(start())
+    exporter = Exporter(Spec(name=name, root=driver), broker.context(name))
+    bridge.run(exporter.__aenter__())
     try:
         yield
     finally:

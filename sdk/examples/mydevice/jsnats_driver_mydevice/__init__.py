@@ -5,7 +5,6 @@ The driver is imported when it is asked for, so that a client never loads a hard
 
 from typing import TYPE_CHECKING
 
-from .driver import MyDevice as _
 from .client import MyDeviceClient, MyHarnessClient
 
 if TYPE_CHECKING:

@@ -42,9 +42,17 @@ class Bridge:
             raise
 
     def stop(self) -> None:
-        """Stop the loop at exit; what still runs is dropped."""
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self._thread.join(1.0)
+        """Cancel what still runs and stop the loop; at exit."""
+        asyncio.run_coroutine_threadsafe(self._cancel_all(), self.loop)
+        self._thread.join(2.0)
+
+    async def _cancel_all(self) -> None:
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        if others:
+            await asyncio.wait(others, timeout=1.0)
+        self.loop.stop()
 
 
 def shared_bridge() -> Bridge:

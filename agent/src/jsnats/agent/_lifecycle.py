@@ -1,0 +1,76 @@
+"""The drivers of one exporter, begun and ended together."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Mapping
+
+from jsnats.driver import Driver, Node
+from jsnats.schemas import ConfigurationError
+
+from ._runner import runner_of
+
+log = logging.getLogger("jsnats.agent")
+
+CLOSE_S = 10.0
+"""How long teardown waits for a driver's thread before it goes on without it."""
+
+
+class Drivers:
+    """The drivers that belong to a tree: those below `root`, not the ones it only refers to in another exporter's.
+
+    `stuck` names the methods that still occupied their driver's thread at the end.
+    """
+
+    def __init__(self, exporter: str, root: Driver, nodes: dict[str, Node]) -> None:
+        self.exporter = exporter
+        self.stuck: list[str] = []
+        self._ended = False
+        # A driver that stands in several places is one driver, known by the first.
+        self._own = {node.driver: path for path, node in reversed(nodes.items()) if _top(node.driver) is root}
+
+    async def begin(self) -> None:
+        """Start and reset them. Raises ConfigurationError with a line for each that failed."""
+        self._ended = False
+        await self._each("start", {path: driver.start() for driver, path in self._own.items()})
+        await self._each("reset", self._runs("reset"))
+
+    async def end(self) -> None:
+        """Close and stop them, once. A driver's fault is logged, and the others are ended all the same."""
+        if self._ended:
+            return
+        self._ended = True
+        self.stuck = [
+            f"{path}.{runner_of(driver).stuck}" for driver, path in self._own.items() if runner_of(driver).stuck
+        ]
+        for what, work in (
+            ("close", self._runs("close")),
+            ("stop", {path: driver.stop() for driver, path in self._own.items()}),
+        ):
+            try:
+                await self._each(what, work)
+            except ConfigurationError as error:
+                log.error("%s", error)
+        for driver in self._own:
+            runner_of(driver).stop()
+
+    def _runs(self, name: str) -> dict[str, Awaitable[None]]:
+        return {path: runner_of(driver).lifecycle(name, CLOSE_S) for driver, path in self._own.items()}
+
+    async def _each(self, what: str, work: Mapping[str, Awaitable[None]]) -> None:
+        """Do it for all drivers in parallel; report all failures by path."""
+        results = await asyncio.gather(*work.values(), return_exceptions=True)
+        faults = [
+            f"{path or 'root'}: {what} failed: {type(error).__name__}: {error}"
+            for path, error in zip(work, results, strict=True)
+            if isinstance(error, BaseException)
+        ]
+        if faults:
+            raise ConfigurationError(f"exporter {self.exporter}: " + "; ".join(faults), faults)
+
+
+def _top(driver: Driver) -> Driver:
+    while driver.parent is not None:
+        driver = driver.parent
+    return driver
