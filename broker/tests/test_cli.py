@@ -48,7 +48,7 @@ def test_df(broker: TestBroker) -> None:
     plain = CliRunner().invoke(broker_app, ["df", "--dir", str(broker.directory)])
     assert "JSNATS_CONSOLE" in plain.output
     rows = json.loads(CliRunner().invoke(broker_app, ["df", "--json", "--dir", str(broker.directory)]).output)
-    assert {row["stream"]: row["max_bytes"] for row in rows}["JSNATS_BLOBS"] == 200_000_000
+    assert {row["stream"]: row["max_bytes"] for row in rows}["JSNATS_BLOBS"] == 500_000_000
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

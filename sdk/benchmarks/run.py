@@ -28,8 +28,8 @@ def interleaved(rounds: int, works: dict[str, Callable[[], dict[str, dict[str, f
     """Measure every row once, then every row again: what disturbs the machine for a while disturbs all systems."""
     measured: Measured = {work: [] for work in works}
     for number in range(rounds):
+        print(f"round {number + 1} of {rounds}: {', '.join(works)}", file=sys.stderr)
         for work, measure in works.items():
-            print(f"round {number + 1}/{rounds}: {work}    ", end="\r", file=sys.stderr, flush=True)
             measured[work].append(measure())
     return measured
 

@@ -89,10 +89,12 @@ class Responder:
 
 
 async def echo(value: Any) -> Any:
+    """What a driver's method would do."""
     return value
 
 
 async def readings(count: int) -> AsyncGenerator[dict[str, Any], None]:
+    """The generator of a driver."""
     for index in range(count):
         yield measure.item(index)
 

@@ -114,10 +114,12 @@ class Connection:
         try:
             await asyncio.wait({attempt, failed}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
             if not attempt.done() or attempt.exception():
-                attempt.cancel()
-                await asyncio.wait({attempt})
-                await client.close()
                 raise self._why()
+        except BaseException:
+            attempt.cancel()
+            await asyncio.wait({attempt})
+            await client.close()
+            raise
         finally:
             failed.cancel()
         self.max_payload = client.max_payload

@@ -54,7 +54,11 @@ class HeaderClient(Client):
     async def flush(self, timeout: int = 10) -> None:
         """Wait until the broker has processed what was sent before this.
 
-        nats-py writes the PING past what it still holds back, so its own answer may come before that is even sent.
+        nats-py writes the PING past what it still holds back, so its own answer may come before that is even sent;
+        and it waits with wait_for, which on Python 3.11 forgets a cancellation that comes together with the answer.
         """
         await self._flush_pending(force_flush=True)
-        await super().flush(timeout)
+        pong = asyncio.get_running_loop().create_future()
+        await self._send_ping(pong)
+        async with asyncio.timeout(timeout):
+            await asyncio.shield(pong)  # a cancelled one breaks nats-py's read loop
