@@ -166,6 +166,7 @@ class Dispatcher:
         while True:
             await asyncio.sleep(LOOK_S)
             now = time.monotonic()
+            self.table.forget()
             back = asyncio.get_running_loop().time() - self.connection.reconnected_at
             settled = self.connection.connected.is_set() and back > RECONNECT_GRACE_S
             for call in self.table.running():

@@ -28,6 +28,7 @@ from ._table import Answer, OpenCall
 
 log = logging.getLogger("jsnats.agent")
 
+ACCEPTED_S = 0.02
 LATE = "its deadline passed"
 
 Bound = tuple[tuple[Any, ...], dict[str, Any]]
@@ -47,8 +48,9 @@ class Executor:
 
     def start(self, call: OpenCall, bound: Bound, deadline: float | None) -> None:
         """Begin a call with its arguments, as a task of its own; `deadline` is on the monotonic clock."""
-        context = contextvars.copy_context()
+        context = None  # create_task copies the current one
         if call.progress:
+            context = contextvars.copy_context()
             context.run(progress_sink.set, self.answers.progress_sink(call))
         self.answers.table.add(call)
         call.task = asyncio.get_running_loop().create_task(self._run(call, bound, deadline), context=context)
@@ -83,26 +85,34 @@ class Executor:
         if len(body) + 4096 < self.connection.max_payload:
             return body, None
         publisher = self._publisher(call, UNLIMITED)
-        await publisher.open()
+        publisher.open()
         try:
             await publisher.send([result])
             await publisher.end("ok")
         finally:
-            await publisher.close()
+            publisher.close()
         return b"", {h.PARTS: "1"}
 
     def _publisher(self, call: OpenCall, credit: int) -> Publisher:
         return Publisher(
-            self.connection, call.user, self.exporter, call.id, call.kind, credit=credit, kept=call.detached
+            self.connection,
+            call.user,
+            self.exporter,
+            call.id,
+            call.kind,
+            credit=credit,
+            kept=call.detached,
+            first_to=call.reply if call.streams and not call.detached else "",
         )
 
     # ------------------------------------------------------------------ streams
 
     async def _stream(self, call: OpenCall, bound: Bound) -> Answer:
         publisher = call.publisher = self._publisher(call, UNLIMITED if call.detached else 1)
-        await publisher.open()
+        publisher.open()
+        # Not at once: the first item goes to the caller too, and says the same.
+        accepted = asyncio.get_running_loop().call_later(ACCEPTED_S, self._accepted, call)
         try:
-            await self.answers.interim(call, "accepted", {})
             how, error = await self._produce(publisher, call, bound)
             await publisher.end(how, error)
         except asyncio.CancelledError:
@@ -110,8 +120,12 @@ class Executor:
         except CallError as raised:  # the end could not be stored: the store is full
             error = self._raised(raised, call)
         finally:
-            await publisher.close()
+            accepted.cancel()
+            publisher.close()
         return error_answer(error, call.kind) if error else (b"", {h.INTERIM: "accepted"})
+
+    def _accepted(self, call: OpenCall) -> None:
+        self.connection.spawn(self.answers.interim(call, "accepted", {}))
 
     async def _produce(self, publisher: Publisher, call: OpenCall, bound: Bound) -> tuple[str, CallError | None]:
         args, kwargs = bound

@@ -67,6 +67,21 @@ class _Flow:
 
 async def produce_async(source: AsyncIterator[Any], publisher: Publisher) -> None:
     """Publish all items of an async generator. Raises what it raises. Cancelling ends the generator."""
+    try:
+        # The first item goes before anything is set up for the rest.
+        try:
+            first = await anext(source)
+        except StopAsyncIteration:
+            return
+        await publisher.send([first])
+        await _produce_rest(source, publisher)
+    finally:
+        close = getattr(source, "aclose", None)
+        if close:
+            await close()
+
+
+async def _produce_rest(source: AsyncIterator[Any], publisher: Publisher) -> None:
     flow = _Flow(publisher)
 
     async def run() -> None:
@@ -88,9 +103,6 @@ async def produce_async(source: AsyncIterator[Any], publisher: Publisher) -> Non
     finally:
         producer.cancel()
         await asyncio.wait({producer})
-        close = getattr(source, "aclose", None)
-        if close:
-            await close()
 
 
 class _ThreadFlow(_Flow):

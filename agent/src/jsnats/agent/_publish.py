@@ -17,6 +17,7 @@ from typing import Any
 from jsnats.schemas import (
     RESULT_RING,
     CallError,
+    OutcomeUnknown,
     StorageFull,
     TooLarge,
     encode,
@@ -24,9 +25,10 @@ from jsnats.schemas import (
     headers as h,
     result_subject,
 )
-from jsnats.sdk import Connection, Disconnected, Message, Subscription
+from jsnats.sdk import Connection, Disconnected, Message
 
-BATCH_ITEMS = 64
+BATCH_ITEMS = 256
+"""Work is spent for each message, not for each item: 256 gave 2.4 times the items per second of 64."""
 BATCH_BYTES = 64 * 1024
 UNACKED = 64
 MAX_BODY = 128 * 1024
@@ -55,9 +57,9 @@ class _Message:
 class Publisher:
     """The sending end of one call's results.
 
-    With `kept`, results stay as long as the stream keeps anything, for whoever attaches; else a few minutes.
-    `batch` is how many items go into one message, from the size of the last ones; `stored` the position up to which
-    the broker has acknowledged.
+    `first_to` is a reply subject that gets a copy of the first message. With `kept`, results stay as long as the
+    stream keeps anything, for whoever attaches; else a few minutes. `batch` is how many items go into one message, from
+    the size of the last ones; `stored` the position up to which the broker has acknowledged.
     """
 
     def __init__(
@@ -70,9 +72,11 @@ class Publisher:
         *,
         credit: int = 1,
         kept: bool = False,
+        first_to: str = "",
     ) -> None:
         self.connection = connection
         self._common = {h.CONTENT_TYPE: kind} if kept else {h.CONTENT_TYPE: kind, h.TTL: f"{TTL_S}s"}
+        self._first_to = first_to
         self.subject = result_subject(user, exporter, call)
         self.kind = kind
         self.index = 0
@@ -86,26 +90,23 @@ class Publisher:
         self._unused: deque[tuple[int, int]] = deque()
         self._unused_bytes = 0
         self._changed = asyncio.Event()
-        self._inbox = connection.replies.inbox()
-        self._acks: Subscription | None = None
+        self._acks = ""
         self._resender: asyncio.Task[None] | None = None
         self._progress_at = 0.0
 
-    async def open(self) -> None:
+    def open(self) -> None:
         """Be ready for acknowledgements."""
-        self._acks = await self.connection.subscribe(f"{self._inbox}.*", self._on_ack)
+        self._acks = self.connection.replies.expect(self.subject, self._on_ack, self._on_lost)
         self._resender = asyncio.ensure_future(self._resend_loop())
         self.connection.on_reconnect.append(self._resend)
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """Forget everything; what was stored stays."""
-        if self._acks is None:
-            return
         if self._resender:
             self._resender.cancel()
-        self.connection.on_reconnect.remove(self._resend)
-        await self._acks.close()
-        self._acks = None
+            self._resender = None
+            self.connection.on_reconnect.remove(self._resend)
+            self.connection.replies.drop(self._acks)
 
     # ------------------------------------------------------------------ items
 
@@ -183,18 +184,26 @@ class Publisher:
         self._unused_bytes += len(body)
         if len(self._unacked) == 1:
             self._progress_at = asyncio.get_running_loop().time()
+        if self._first_to:
+            await self._send_first(message)
         await self._transmit(message)
         if self._number % 8 == 0:
             await asyncio.sleep(0)  # publish() alone never yields to the loop
 
+    async def _send_first(self, message: _Message) -> None:
+        """The first message goes to the caller's reply subject as well: there it is sooner than by way of the store."""
+        reply, self._first_to = self._first_to, ""
+        with suppress(Disconnected):
+            await self.connection.publish(reply, message.body, headers=message.headers | {h.INTERIM: "first"})
+
     async def _transmit(self, message: _Message) -> None:
         with suppress(Disconnected):  # the reconnect sends it again
             await self.connection.publish(
-                self.subject, message.body, reply=f"{self._inbox}.{message.number}", headers=message.headers
+                self.subject, message.body, reply=f"{self._acks}+{message.number}", headers=message.headers
             )
 
-    async def _on_ack(self, message: Message) -> None:
-        number = int(message.subject.rpartition(".")[2])
+    def _on_ack(self, message: Message) -> None:
+        number = int(message.subject.rpartition("+")[2])
         if not self._unacked or number < self._unacked[0].number:
             return
         if b'"error"' in message.data or not message.data:
@@ -206,12 +215,19 @@ class Publisher:
         self._progress_at = asyncio.get_running_loop().time()
         self._changed.set()
 
+    def _on_lost(self, error: Exception) -> None:
+        """The connection is closed, or the broker denies us the subject."""
+        self._fail(OutcomeUnknown(f"results cannot be stored: {error}"))
+
     def _refused(self, body: bytes) -> None:
         error = json.loads(body).get("error", {}) if body else {}
         if error.get("err_code") in _FULL:
-            self.error = StorageFull("the broker's store for results is full: see `jsnats broker df`")
-            self._unacked.clear()
-            self._changed.set()
+            self._fail(StorageFull("the broker's store for results is full: see `jsnats broker df`"))
+
+    def _fail(self, error: CallError) -> None:
+        self.error = error
+        self._unacked.clear()
+        self._changed.set()
 
     async def _resend_loop(self) -> None:
         while True:

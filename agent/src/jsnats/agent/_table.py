@@ -18,6 +18,8 @@ from ._publish import Publisher
 KEEP_S = 600.0
 KEEP_ANSWERS = 1000
 KEEP_BYTES = 32 << 20
+LOT = 128
+"""Answers beyond the limit before some are forgotten: looking at every call costs 5 % of the exporter."""
 
 Answer = tuple[bytes, dict[str, str] | None]
 Key = tuple[str, str]
@@ -119,13 +121,15 @@ class CallTable:
         if self._calls.pop(key, None) is not None:
             self._answered[key] = call
             self._bytes += len(answer[0])
-        self._forget()
+            if len(self._answered) > KEEP_ANSWERS + LOT or self._bytes > KEEP_BYTES:
+                self.forget()
 
     def may_have_run(self, age_s: float) -> bool:
         """Say whether a call first sent `age_s` ago, unknown now, may have been forgotten."""
         return time.monotonic() - age_s - 1.0 <= self._forgotten_until
 
-    def _forget(self) -> None:
+    def forget(self) -> None:
+        """Let go of what is too old, and of what is too much."""
         limit = time.monotonic() - KEEP_S
         while self._answered:
             oldest = next(iter(self._answered.values()))

@@ -8,6 +8,7 @@ token by publish permission: so it is proof.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 from ._errors import InvalidName, ProtocolError
@@ -73,6 +74,7 @@ class CtlSubject(NamedTuple):
     call: str
 
 
+@lru_cache(1024)
 def call_subject(exporter: str, user: str, path: str, method: str) -> str:
     """Subject of a call. Raises InvalidName when it would be too long or hold a token that is no name."""
     subject = f"jsnats.call.{exporter}.{user}.{path}.{method}" if path else f"jsnats.call.{exporter}.{user}.{method}"
@@ -84,6 +86,7 @@ def call_subject(exporter: str, user: str, path: str, method: str) -> str:
     return subject
 
 
+@lru_cache(1024)
 def parse_call(subject: str) -> CallSubject:
     """Take a call subject apart. Raises ProtocolError if it is none."""
     tokens = subject.split(".")

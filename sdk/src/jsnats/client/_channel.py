@@ -60,12 +60,15 @@ class Channel:
 
     def drain(self, node: Any, method: str, args: Any, kwargs: Any, options: Options) -> Iterator[Any]:
         """Iterate over a stream of results from sync code."""
+        from jsnats.sdk._call import encode_arguments
         from jsnats.sdk._results import ResultStream
         from jsnats.sdk._sync import drain
 
         if self.lab.bridge is None:
             raise RuntimeError("this client belongs to asyncio code: use streamingcall_async()")
-        body = self.run(self.body(node, method, args, kwargs))
+        # Encoded here: only the names of positional arguments beside keywords need the loop.
+        mixed = args and kwargs
+        body = self.run(self.body(node, method, args, kwargs)) if mixed else encode_arguments(args, kwargs)
         caller = self.lab.caller
         return drain(
             self.lab.bridge,

@@ -29,6 +29,11 @@ class Bridge:
         asyncio.set_event_loop(self.loop)
         self.loop.run_forever()
 
+    @property
+    def alive(self) -> bool:
+        """Whether anything can still run: not when the interpreter is ending."""
+        return self._thread.is_alive()
+
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine on the loop and wait for its result. Raises RuntimeError when called from that loop."""
         if threading.current_thread() is self._thread:

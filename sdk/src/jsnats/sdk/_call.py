@@ -9,7 +9,7 @@ and the agent attaches it to the call that runs or returns the answer it kept.
 from __future__ import annotations
 
 import asyncio
-import secrets
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -71,7 +71,7 @@ class Call:
     def __init__(self, caller: Caller, exporter: str, path: str, method: str, body: bytes, options: Options) -> None:
         self.caller = caller
         self.exporter, self.path, self.method = exporter, path, method
-        self.id = secrets.token_hex(16)
+        self.id = os.urandom(16).hex()
         self.subject = call_subject(exporter, caller.connection.token, path, method)
         self.control = ctl_subject(exporter, caller.connection.token, self.id)
         self.body = body
@@ -182,6 +182,9 @@ class Call:
         if not self.final.done():
             self.final.set_result(message)
 
+    def first(self, message: Msg) -> None:
+        """The first results of a stream, ahead of their stored copy; a plain call has none."""
+
     def accepted(self, message: Msg) -> None:
         """The exporter has begun. A detached call needs no more than that."""
         if self.options.detach:
@@ -193,6 +196,9 @@ class Call:
             self.final.set_exception(error)
 
     def _interim(self, kind: str, message: Msg) -> None:
+        if kind == "first":
+            self.first(message)
+            return
         content = decode(message.data, content_type(message.headers)) or {}
         self.instance = content.get("instance", self.instance)
         if kind == "parts":

@@ -1,17 +1,20 @@
-"""The NATS client of nats-py with three changes.
+"""The NATS client of nats-py with four changes.
 
 It keeps the last of two headers with one name. The inbound check must know of the first, or a sender could put a
 stream's stamp beside the broker's own: here equal names are joined by a comma, so the value matches nothing.
-Its flush() is no barrier; it and publish() swallow a cancellation, and a task cancelled there went on for ever.
+A message with headers is made in one piece, which takes a third of the time. Its flush() is no barrier. And it swallows
+a cancellation in publish() and flush(): a task cancelled there went on for ever.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.errors import BadHeaderError, OutboundBufferLimitError
 
 Message = Msg
 
@@ -37,8 +40,37 @@ def parse_headers(raw: bytes) -> dict[str, str]:
     return found
 
 
+def _header_block(headers: Mapping[str, str]) -> bytes:
+    text = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+    if text.count("\n") != len(headers) or text.count("\r") != len(headers):
+        raise BadHeaderError(str(headers)[:200])
+    return f"NATS/1.0\r\n{text}\r\n".encode()
+
+
 class HeaderClient(Client):
-    """nats-py's client with our header parser."""
+    """nats-py's client, mended as said above."""
+
+    async def publish(
+        self, subject: str, payload: bytes = b"", reply: str = "", headers: dict[str, str] | None = None
+    ) -> None:
+        """Send one message now; never kept for later.
+
+        As nats-py's, with the header block made in one piece: that took a sixth of a caller's time. Subjects are not
+        looked at. Raises nats.errors.OutboundBufferLimitError without a connection, BadHeaderError.
+        """
+        if not self.is_connected:
+            raise OutboundBufferLimitError
+        size = len(payload)
+        self.stats["out_msgs"] += 1
+        self.stats["out_bytes"] += size
+        if headers:
+            block = _header_block(headers)
+            command = f"HPUB {subject} {reply} {len(block)} {len(block) + size}\r\n".encode() + block
+        else:
+            command = f"PUB {subject} {reply} {size}\r\n".encode()
+        await self._send_command(command + payload + b"\r\n")
+        if self._flush_queue.empty():
+            await self._flush_pending()
 
     async def _process_headers(self, headers: Any) -> dict[str, str] | None:
         return parse_headers(headers) or None if headers else None

@@ -38,7 +38,8 @@ class Replies:
     def expect(self, subject: str, handle: Handler, fail: Fail, *, once: bool = False) -> str:
         """Register for replies to a request on `subject`; return the reply subject to send with it.
 
-        `once`: a reply that is lost with the connection will not come again, so losing that fails the request.
+        A request that is sent many times may add `+` and a number to it. `once`: a reply that is lost with the
+        connection will not come again, so losing that fails the request.
         """
         self._count += 1
         reply = f"{self._prefix}{self._count}"
@@ -56,7 +57,7 @@ class Replies:
 
     async def deliver(self, message: Msg) -> None:
         """Callback of the subscription."""
-        waiting = self._waiting.get(message.subject)
+        waiting = self._waiting.get(message.subject) or self._waiting.get(message.subject.partition("+")[0])
         if waiting:
             waiting.handle(message)
 

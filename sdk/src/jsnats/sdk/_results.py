@@ -121,8 +121,6 @@ class ResultStream(Call):
         if items:
             self._unread.append((self._assembler.next[0], len(message.data)))
             self.sink(items)
-            if self._granted == 1:  # slow start: the window opens when the first item is here
-                self.grant()
         if self._assembler.ended:
             self._finish(self._assembler.error)
 
@@ -140,6 +138,13 @@ class ResultStream(Call):
         else:
             self.sink([result])
             self._finish(None)
+
+    def first(self, message: Msg) -> None:
+        """The first message on our reply subject; the one from the store will be a duplicate."""
+        try:
+            self._take(0, message)
+        except ProtocolError as error:
+            log.warning("ignored a message on %s: %s", message.subject, error)
 
     def accepted(self, message: Msg) -> None:
         """The exporter has begun."""
@@ -175,7 +180,8 @@ class ResultStream(Call):
         while self._unread and self._unread[0][0] <= self.used:
             messages, size = messages + 1, size + self._unread.popleft()[1]
         self._told = items + count, messages, size
-        if items + count >= WINDOW // 2 or messages >= TELL_MESSAGES or size >= TELL_BYTES:
+        # Slow start: the window opens when the first item has reached its reader, which comes first.
+        if self._granted == 1 or items + count >= WINDOW // 2 or messages >= TELL_MESSAGES or size >= TELL_BYTES:
             self.grant()
 
     def grant(self) -> None:
@@ -237,6 +243,7 @@ class ResultStream(Call):
             return
         self.caller.heard[self.exporter] = self.caller.loop.time()
         self._attached = False
+        self._accepted = self._accepted or state.get("state") in ("running", "done")
         if state.get("state") == "unknown":
             await self._unknown()
         elif tuple(state.get("stored", (0, 0))) > self._assembler.next or state.get("state") == "done":

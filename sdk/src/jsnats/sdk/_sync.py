@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import queue
 from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import Future
 from typing import Any
 
 from ._bridge import Bridge
 from ._results import ResultStream, Sink
 
-_TELL = 8
-"""Batches after which the loop is told what was used."""
+TELL_BATCHES = 8
+TELL_ITEMS = 512
+FEW = 4
+"""The loop is told what was used after so many batches or items, and at once when the batches are small: then the
+items are slow, or so large that the exporter waits for each."""
 
 
 def drain(
@@ -21,23 +26,35 @@ def drain(
     Raises what the call raised, after the last item.
     """
     batches: queue.SimpleQueue[list[Any] | None] = queue.SimpleQueue()
+    streams: list[ResultStream] = []
 
-    async def start() -> ResultStream:
-        stream = make(batches.put)
-        await begin(stream)
-        return stream
+    async def start() -> None:
+        try:
+            streams.append(make(batches.put))
+            await begin(streams[0])
+        except BaseException:
+            batches.put(None)
+            raise
 
-    stream = bridge.run(start())
+    # Nobody waits for the start: the first item is what is waited for.
+    started = asyncio.run_coroutine_threadsafe(start(), bridge.loop)
     used = taken = 0
     try:
         while (batch := batches.get()) is not None:
             used, taken = used + len(batch), taken + 1
-            if taken >= _TELL or batches.empty():
-                bridge.loop.call_soon_threadsafe(stream.use, used)
+            if used >= TELL_ITEMS or taken >= TELL_BATCHES or (len(batch) <= FEW and batches.empty()):
+                bridge.loop.call_soon_threadsafe(streams[0].use, used)
                 used = taken = 0
             yield from batch
     finally:
-        if not stream.finished:
-            bridge.run(stream.stop())
-    if stream.error_at_end:
-        raise stream.error_at_end
+        if not (streams and streams[0].finished) and bridge.alive:
+            bridge.run(_stop(started, streams))
+    if streams[0].error_at_end:
+        raise streams[0].error_at_end
+
+
+async def _stop(started: Future[None], streams: list[ResultStream]) -> None:
+    """End the stream if it has not ended. Raises what kept it from starting."""
+    await asyncio.wrap_future(started)
+    if not streams[0].finished:
+        await streams[0].stop()
