@@ -37,9 +37,10 @@ class Answers:
         self.table = table
 
     async def finish(self, call: OpenCall, answer: Answer) -> None:
-        """Keep the answer and send it."""
+        """Keep the answer and send it, unless the caller has it from the store."""
         self.table.finish(call, answer)
-        await self.reply(call.reply, answer)
+        if not call.settled:
+            await self.reply(call.reply, answer)
 
     async def reply(self, subject: str, answer: Answer) -> None:
         """Send an answer; without a connection it is kept for the caller to ask for."""

@@ -115,6 +115,7 @@ class Executor:
         try:
             how, error = await self._produce(publisher, call, bound)
             await publisher.end(how, error)
+            call.settled = publisher.whole
         except asyncio.CancelledError:
             error = _cancelled(call)
         except CallError as raised:  # the end could not be stored: the store is full

@@ -59,7 +59,8 @@ class Publisher:
 
     `first_to` is a reply subject that gets a copy of the first message. With `kept`, results stay as long as the
     stream keeps anything, for whoever attaches; else a few minutes. `batch` is how many items go into one message, from
-    the size of the last ones; `stored` the position up to which the broker has acknowledged.
+    the size of the last ones; `stored` the position up to which the broker has acknowledged;
+    `whole` says that nothing is missing before it.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class Publisher:
         self.index = 0
         self.stored: tuple[int, int] = (0, 0)
         self.error: CallError | None = None
+        self.whole = True
         self._credit = credit
         self._used = 0
         self.batch = 1
@@ -225,7 +227,7 @@ class Publisher:
             self._fail(StorageFull("the broker's store for results is full: see `jsnats broker df`"))
 
     def _fail(self, error: CallError) -> None:
-        self.error = error
+        self.error, self.whole = error, False
         self._unacked.clear()
         self._changed.set()
 

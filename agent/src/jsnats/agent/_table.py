@@ -44,6 +44,7 @@ class OpenCall:
         "publisher",
         "reason",
         "reply",
+        "settled",
         "task",
         "user",
     )
@@ -54,6 +55,7 @@ class OpenCall:
         self.arrived = self.heard = time.monotonic()
         self.ended = 0.0
         self.detached = self.progress = False
+        self.settled = False  # its end is stored in RESULTS, where its caller reads: no reply is needed
         self.reason = ""
         self.task: asyncio.Task[None] | None = None
         self.answer: Answer | None = None

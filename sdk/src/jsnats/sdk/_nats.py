@@ -69,7 +69,7 @@ class HeaderClient(Client):
         else:
             command = f"PUB {subject} {reply} {size}\r\n".encode()
         await self._send_command(command + payload + b"\r\n")
-        if self._flush_queue.empty():
+        if self._flush_queue is not None and self._flush_queue.empty():
             await self._flush_pending()
 
     async def _process_headers(self, headers: Any) -> dict[str, str] | None:
