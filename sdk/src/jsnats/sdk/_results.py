@@ -74,12 +74,15 @@ class ResultStream(Call):
         self._backfilling: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Subscribe, then call: the first item is on its way after one round trip."""
-        await self._subscribe()
+        """Call, then subscribe: the first message comes on the reply subject, and no other before our credit."""
         try:
             await self.begin()
+            await asyncio.sleep(0)  # the call is on its way while we subscribe
+            await self._subscribe()
         except DeadlineExceeded as error:
             self.fail(error)
+        if self.finished and self._live:
+            await self._live.close()
 
     async def attach(self, call: str) -> None:
         """Take up a stream that runs, or has run, without us. Raises OutcomeUnknown if nothing is left of it."""
