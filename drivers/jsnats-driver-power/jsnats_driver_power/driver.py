@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
-from typing import Annotated, Any, Final
+from collections.abc import AsyncGenerator, Awaitable, Generator
+from typing import Annotated
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from jsnats.common.exceptions import ConfigurationError
 from jsnats.driver import Driver, export
 
 from .common import PowerReading
@@ -22,21 +20,11 @@ Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class PowerInterface(Driver, ABC):
-    """Base of drivers that switch power: write `on`, `off` and `read`, either all with `async def` or all with `def`.
+    """Base of drivers that switch power: write `on`, `off` and `read`, with `async def` or with `def`.
 
-    They are exported already. `cycle` and the end of a lease (`close`) are made of `on` and `off` and follow them: with
-    `def` they run on the driver's own thread as well, because a device library seldom bears two. A switch that cannot
+    They are exported already, and `cycle` and the end of a lease (`close`) are made of them. A switch that cannot
     measure raises NotImplementedError from `read`.
     """
-
-    def __init_subclass__(cls, **options: Any) -> None:
-        super().__init_subclass__(**options)
-        kinds = {_is_async(each) for each in (cls.on, cls.off) if not getattr(each, "__isabstractmethod__", False)}
-        if len(kinds) == 2:
-            raise ConfigurationError(f"{cls.__name__}: write on() and off() both with async def, or both with def")
-        for name, ours in _MADE.items() if kinds else ():
-            if getattr(cls, name) in (getattr(PowerInterface, name), *ours.values()):  # else it wrote its own
-                setattr(cls, name, ours[kinds == {True}])
 
     @classmethod
     def client(cls) -> str:
@@ -59,55 +47,18 @@ class PowerInterface(Driver, ABC):
         """Yield readings (V, A) until the reader stops."""
 
     @export
-    def cycle(self, wait: Seconds = 2.0) -> Awaitable[None] | None:
-        """Switch off, wait so many seconds, switch on."""
-        raise NotImplementedError("a subclass gets cycle() when it writes on() and off()")
+    async def cycle(self, wait: Seconds = 2.0) -> None:
+        """Switch off, wait so many seconds, switch on. Cancelled while it waits, it leaves the power off."""
+        self.report_progress(0, 2, "switching off")
+        await self.invoke(self.off)
+        self.report_progress(1, 2, f"off for {wait:g} s")
+        await asyncio.sleep(wait)
+        await self.invoke(self.on)
+        self.report_progress(2, 2, "on")
 
-
-async def _cycle(self: PowerInterface, wait: Seconds = 2.0) -> None:
-    """Switch off, wait so many seconds, switch on. Cancelled while it waits, it leaves the power off."""
-    self.report_progress(0, 2, "switching off")
-    await _done(self.off())
-    self.report_progress(1, 2, f"off for {wait:g} s")
-    await asyncio.sleep(wait)
-    await _done(self.on())
-    self.report_progress(2, 2, "on")
-
-
-def _blocking_cycle(self: PowerInterface, wait: Seconds = 2.0) -> None:
-    """Switch off, wait so many seconds, switch on. Once begun it cannot be cancelled."""
-    self.report_progress(0, 2, "switching off")
-    self.off()
-    self.report_progress(1, 2, f"off for {wait:g} s")
-    time.sleep(wait)
-    self.on()
-    self.report_progress(2, 2, "on")
-
-
-async def _close(self: PowerInterface) -> None:
-    """Switch off when a lease ends, so that the next one finds a cold board."""
-    await _done(self.off())
-
-
-def _blocking_close(self: PowerInterface) -> None:
-    """Switch off when a lease ends, so that the next one finds a cold board."""
-    self.off()
-
-
-async def _done(result: Awaitable[None] | None) -> None:
-    if result is not None:
-        await result
-
-
-def _is_async(function: Callable[..., Any]) -> bool:
-    return inspect.iscoroutinefunction(inspect.unwrap(function))
-
-
-_MADE: Final[dict[str, dict[bool, Callable[..., Any]]]] = {
-    "cycle": {True: _cycle, False: _blocking_cycle},
-    "close": {True: _close, False: _blocking_close},
-}
-"""What a power driver gets beside its own `on` and `off`, by whether these are async."""
+    async def close(self) -> None:
+        """Switch off when a lease ends, so that the next one finds a cold board."""
+        await self.invoke(self.off)
 
 
 class VirtualPowerInterface(PowerInterface):

@@ -1,6 +1,7 @@
 import subprocess
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Generator
+import threading
+from collections.abc import AsyncGenerator, Generator
 from contextlib import aclosing
 from pathlib import Path
 
@@ -8,8 +9,8 @@ import pytest
 from pydantic import ValidationError
 
 import jsnats_driver_power
-from jsnats.agent._config import load
-from jsnats.common.exceptions import ConfigurationError
+from jsnats.agent import load
+from jsnats.common.utils import serve
 from jsnats.driver import methods_of, progress_sink
 from jsnats_driver_power.common import PowerReading
 from jsnats_driver_power.driver import MockPower, PowerInterface, SyncMockPower, VirtualPowerInterface
@@ -67,12 +68,6 @@ class Machine(VirtualPowerInterface):
         yield PowerReading(voltage=1.0, current=2.0)
 
 
-async def finish(result: Awaitable[None] | None) -> None:
-    """Wait for what an async driver returned."""
-    assert result is not None
-    await result
-
-
 @pytest.mark.parametrize("cls", [AsyncRelay, SyncRelay])
 def test_three_methods_make_a_power_driver(cls):
     """A subclass writes on, off and read without a decorator, and has cycle as well."""
@@ -81,63 +76,46 @@ def test_three_methods_make_a_power_driver(cls):
     assert methods_of(cls)["cycle"].record.params["properties"]["wait"]["default"] == 2.0
 
 
-def test_cycle_runs_where_on_and_off_run():
-    """Over a blocking library, cycle is blocking too and so on the driver's thread."""
-    assert methods_of(AsyncRelay)["cycle"].is_async
-    assert not methods_of(SyncRelay)["cycle"].is_async
-
-
-async def test_cycle_is_off_then_on_with_progress():
-    """An async driver's cycle switches in order and says how far it is."""
-    relay, said = AsyncRelay(), []
+@pytest.mark.parametrize("cls", [AsyncRelay, SyncRelay])
+async def test_cycle_is_off_then_on_with_progress(cls):
+    """It switches in order and says how far it is, over async and over plain functions."""
+    relay, said = cls(), []
     token = progress_sink.set(lambda done, total, message: said.append((done, total, message)))
-    await finish(relay.cycle(0.0))
+    await relay.cycle(0.0)
     progress_sink.reset(token)
     assert relay.told == ["off", "on"]
     assert said == [(0, 2, "switching off"), (1, 2, "off for 0 s"), (2, 2, "on")]
 
 
-def test_cycle_of_plain_functions_needs_no_loop():
-    """A sync driver's cycle does the same without asyncio."""
-    relay = SyncRelay()
-    relay.cycle(0.0)
-    assert relay.told == ["off", "on"]
+def test_plain_functions_run_on_the_drivers_thread_in_a_cycle_too():
+    """A library that is not thread-safe sees one thread, whether a client says off or cycle."""
+
+    class Threaded(SyncRelay):
+        def off(self) -> None:
+            self.told.append(threading.get_ident())
+
+    relay = Threaded()
+    with serve(relay) as client:
+        client.off()
+        client.cycle(0.0)
+    assert len({each for each in relay.told if each != "on"}) == 1
+    assert threading.get_ident() not in relay.told
 
 
-async def test_the_end_of_a_lease_switches_off():
+@pytest.mark.parametrize("cls", [AsyncRelay, SyncRelay])
+async def test_the_end_of_a_lease_switches_off(cls):
     """close() is off(), of either kind."""
-    first, second = AsyncRelay(), SyncRelay()
-    await finish(first.close())
-    second.close()
-    assert first.told == second.told == ["off"]
-
-
-def test_a_subclass_may_write_its_own_cycle():
-    """What a driver defines itself is not replaced."""
-
-    class Special(SyncRelay):
-        def cycle(self, wait: float = 0.5) -> None:
-            self.told.append(wait)
-
-    relay = Special()
-    relay.cycle()
-    assert relay.told == [0.5]
+    relay = cls()
+    await relay.close()
+    assert relay.told == ["off"]
 
 
 async def test_a_virtual_device_is_kept_at_the_end_of_a_lease():
     """close() of a virtual device switches off and destroys nothing."""
     machine = Machine()
-    await finish(machine.close())
+    await machine.close()
     await machine.off(destroy=True)
     assert machine.told == ["off", "destroy"]
-
-
-def test_on_and_off_of_two_kinds_are_refused():
-    """A driver that mixes async and sync would lose one of the two without a word."""
-    with pytest.raises(ConfigurationError, match="both with async def, or both with def"):
-
-        class Mixed(AsyncRelay):
-            def off(self) -> None: ...  # type: ignore[override]
 
 
 def test_the_interface_cannot_be_made():

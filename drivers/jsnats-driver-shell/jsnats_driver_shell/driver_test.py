@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 import jsnats_driver_shell
-from jsnats.agent._config import load
+from jsnats.agent import load
 from jsnats_driver_shell.common import ShellMethod, ShellPiece
 from jsnats_driver_shell.driver import Command, Shell
 

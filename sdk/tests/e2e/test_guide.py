@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import yaml
 
-from jsnats.agent._config import load
+from jsnats.agent import load
 from jsnats.common.utils import serve
 from jsnats.sdk.cli._j import run_words
 

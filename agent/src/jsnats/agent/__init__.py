@@ -14,7 +14,8 @@ What is where:
     testing.py     a driver with one of everything, an agent that can be killed
 """
 
+from ._config import LoadedExporter, load
 from ._exporter import Exporter, Spec
 from ._presence import NameTaken
 
-__all__ = ["Exporter", "NameTaken", "Spec"]
+__all__ = ["Exporter", "LoadedExporter", "NameTaken", "Spec", "load"]

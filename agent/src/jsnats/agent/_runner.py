@@ -108,6 +108,10 @@ class Runner:
             worker.stop()
         return future
 
+    def submit(self, method: Callable[..., Any], args: Any, kwargs: Any) -> asyncio.Future[Any]:
+        """Run a sync method on the driver's thread: what `Driver.invoke` does."""
+        return self._worker.submit(method.__name__, lambda: method(*args, **kwargs))
+
     async def lifecycle(self, name: str, timeout_s: float) -> None:
         """Run `reset` or `close`, sync or async. A thread that is stuck longer than `timeout_s` is left behind and
         the method runs on a fresh one, so that teardown always happens. Raises what the method raises."""

@@ -7,6 +7,7 @@ standard library's `@dataclass` (its fields would not be checked).
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
@@ -91,6 +92,19 @@ class Driver:
     def close(self) -> Awaitable[None] | None:
         """Called when a lease ends, for any cause."""
         return None
+
+    async def invoke(self, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Call another method of this driver from an async one, whichever kind it is.
+
+        A sync method runs on the driver's own thread, as if a client had called it: so logic over a blocking library
+        can be async, and be cancelled between two steps. Without an agent, in a unit test, it runs right here.
+        """
+        if inspect.iscoroutinefunction(method):
+            return await method(*args, **kwargs)
+        runner = vars(self).get("_runner")
+        if runner is None:
+            return method(*args, **kwargs)
+        return await runner.submit(method, args, kwargs)
 
     def report_progress(self, done: float, total: float | None = None, message: str = "") -> None:
         """Tell the caller of the current call how far it is; does nothing outside a call."""

@@ -16,7 +16,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _MARK: Final = "__jsnats_export__"
 
-LIFECYCLE: Final = frozenset({"client", "start", "stop", "reset", "close", "report_progress"})
+LIFECYCLE: Final = frozenset({"client", "start", "stop", "reset", "close", "invoke", "report_progress"})
 """Methods of every driver; the agent calls them, a client never does."""
 
 
