@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import secrets
 import time
 from datetime import UTC, datetime
@@ -324,3 +325,54 @@ async def test_an_item_larger_than_all_the_credit_does_not_push_out_what_is_unre
     client = await lab.exporter("bench")
     stream = client.streamingcall_async("count", 4, 0.0, 10 << 20)
     assert [(index, len(data)) async for index, data in stream] == [(i, 10 << 20) for i in range(4)]
+
+
+async def test_garbage_on_every_subject_changes_nothing(exporter: Exporter, lab: AsyncLab) -> None:
+    """Random bytes, headers and verbs on all subjects a user may write to: the agent answers as before, and forgets."""
+    dice = random.Random(7)
+    names = [
+        h.VERSION,
+        h.CALL,
+        h.CTL,
+        h.DEADLINE,
+        h.RETRY,
+        h.PARTS,
+        h.PART,
+        h.EPOCH,
+        h.CONTENT_TYPE,
+        h.DETACH,
+        "Nats-X",
+    ]
+    values = [
+        "1",
+        "",
+        "x",
+        "-1",
+        "9" * 30,
+        "0" * 32,
+        "cancel",
+        "probe",
+        "credit",
+        "part",
+        "attach",
+        MSGPACK,
+        "1/2",
+        "ü",
+    ]
+    running = await lab.caller.detach("bench", "", "sleep", encode_msgpack([60]))
+    calls = [running.partition(".")[2], "0" * 32, "x"]
+    subjects = [f"jsnats.ctl.bench.tester.{call}" for call in calls]
+    subjects += [
+        "jsnats.call.bench.tester.ping",
+        "jsnats.call.bench.tester.no.such.thing",
+        "jsnats.call.bench.tester.count",
+    ]
+    subjects += ["$SRV.INFO", "$SRV.PING.jsnats-exporter", "jsnats.call.bench.tester"]
+    for _ in range(400):
+        headers = {dice.choice(names): dice.choice(values) for _ in range(dice.randrange(4))}
+        reply = dice.choice([lab.connection.replies.inbox(), "", "jsnats.reply.mallory.x"])
+        body = dice.randbytes(dice.randrange(40))
+        await lab.connection.publish(dice.choice(subjects), body, reply=reply, headers=headers or None)
+    client = await lab.exporter("bench")
+    assert await client.call_async("ping", "alive") == "alive"
+    assert [item async for item in client.streamingcall_async("count", 3)] == [0, 1, 2]
