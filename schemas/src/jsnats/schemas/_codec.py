@@ -121,10 +121,13 @@ def _not_json(token: str) -> NoReturn:
     raise ValueError(f"{token} is not JSON")
 
 
+_strict = json.JSONDecoder(parse_constant=_not_json)  # json.loads would make one for each body
+
+
 def decode_json(body: bytes) -> Any:
     """Return the value. Raises ProtocolError for bytes that are not strict JSON."""
     try:
-        return json.loads(body, parse_constant=_not_json)
+        return _strict.decode(body.decode())
     except (ValueError, RecursionError) as error:
         raise ProtocolError(f"body is not JSON: {error}") from error
 
