@@ -12,6 +12,7 @@ from jsnats.schemas import (
     BrokerUnreachable,
     CallError,
     ExporterOffline,
+    content_type,
     ctl_subject,
     decode,
     encode_msgpack,
@@ -62,15 +63,16 @@ class Caller:
             return decode(message.data, MSGPACK)
         kind = headers.get(h.CONTENT_TYPE, MSGPACK)
         if h.ERROR in headers:
-            raise self.remote_error(message, kind)
+            raise self.remote_error(message)
         if h.PARTS in headers:
             return await stored_result(self.connection, call.exporter, call.id)
         return decode(message.data, kind)
 
     @staticmethod
-    def remote_error(message: Msg, kind: str = MSGPACK) -> CallError:
+    def remote_error(message: Msg) -> CallError:
         """The error that a reply carries."""
         headers = message.headers or {}
+        kind = content_type(headers)
         code = headers.get(h.ERROR_CODE, "")
         return error_from_wire(int(code) if code.isdigit() else 500, decode(message.data, kind))
 
