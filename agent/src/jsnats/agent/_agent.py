@@ -20,8 +20,7 @@ from jsnats.schemas import (
     JsnatsError,
     LeasePolicy,
 )
-from jsnats.sdk import Context
-from jsnats.sdk._context import DEFAULT_URL
+from jsnats.sdk import DEFAULT_URL, Context
 
 from ._config import LoadedExporter
 from ._exporter import Exporter, Spec

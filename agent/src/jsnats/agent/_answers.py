@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from jsnats.schemas import CallError, encode, error_to_wire, headers as h
+from jsnats.schemas import CallError, encode, encode_error, headers as h, sendable
 from jsnats.sdk import Connection, Disconnected
 
 from ._table import Answer, CallTable, OpenCall
@@ -16,16 +16,16 @@ from ._table import Answer, CallTable, OpenCall
 log = logging.getLogger("jsnats.agent")
 
 STILL_S = 5.0
-"""A call whose caller wants progress says at least that often that it is still working."""
+"""A call whose caller wants progress says about that often that it is still working."""
 PROGRESS_S = 0.2
 """Progress that a driver reports is sent on at most that often."""
 
 
 def error_answer(error: CallError, kind: str) -> Answer:
     """The answer that carries an error: ADR-32 headers, and a body with type, message and place."""
-    code, body = error_to_wire(error)
-    text = " ".join(f"{type(error).__name__}: {error.message}".split())
-    return encode(body, kind), {h.ERROR: text[:400], h.ERROR_CODE: str(code), h.CONTENT_TYPE: kind}
+    code, content = encode_error(error, kind)
+    text = " ".join(f"{type(error).__name__}: {sendable(error.message)}".split())
+    return content, {h.ERROR: text[:400], h.ERROR_CODE: str(code), h.CONTENT_TYPE: kind}
 
 
 class Answers:
@@ -67,9 +67,9 @@ class Answers:
             await self.interim(call, "accepted", {})
 
     async def still_working(self, call: OpenCall, now: float, period_s: float) -> None:
-        """Called every `period_s`: tell a caller who wants progress how long its call has run."""
+        """Called about every `period_s`: tell a caller who wants progress how long its call has run."""
         elapsed = now - call.arrived
-        if call.progress and elapsed % STILL_S < period_s <= elapsed:
+        if call.progress and elapsed % STILL_S < 2 * period_s <= elapsed:
             await self.interim(call, "progress", {"elapsed": elapsed})
 
     def progress_sink(self, call: OpenCall) -> Callable[[float, float | None, str], None]:

@@ -23,6 +23,7 @@ from jsnats.schemas import (
     check_request,
     content_type,
     decode,
+    driver_error,
     headers as h,
     parse_call,
 )
@@ -32,7 +33,6 @@ from ._answers import Answers, error_answer
 from ._checks import call_id, check_retry, deadline_at, find, number
 from ._execute import Executor
 from ._lease import Admission
-from ._runner import MAX_RUNNING
 from ._service import Service
 from ._table import CallTable, OpenCall
 
@@ -44,6 +44,8 @@ CALLER_GONE_S = 4.0
 RECONNECT_GRACE_S = 10.0
 MAX_ARGUMENTS = 64 << 20
 MAX_PARTS = 4096
+MAX_RUNNING = 64
+"""Calls that may be open on one driver at once."""
 
 
 class Dispatcher:
@@ -89,6 +91,10 @@ class Dispatcher:
             refusal = raised if isinstance(raised, CallError) else InvalidArgument(str(raised))
             refusal.path, refusal.method = refusal.path or subject.path, refusal.method or subject.method
             await self.answers.reply(message.reply, error_answer(refusal, kind))
+        except Exception as raised:  # a validator of the driver's: unanswered, the caller would ask for ever
+            log.exception("%s: %s", self.exporter, message.subject[:120])
+            refusal = driver_error(raised, subject.path, subject.method)
+            await self.answers.reply(message.reply, error_answer(refusal, kind))
 
     async def _accept(self, user: str, path: str, name: str, message: Message, kind: str) -> None:
         headers = message.headers or {}
@@ -101,7 +107,7 @@ class Dispatcher:
         deadline = deadline_at(headers)
         node, method = find(self.nodes, path, name)
         self.admission.check(user, headers.get(h.EPOCH))
-        if self.executor.runners[node.driver].open >= MAX_RUNNING:
+        if self.table.open[node.driver] >= MAX_RUNNING:
             raise Busy(f"{MAX_RUNNING} calls are already open on this driver: try again when some have ended")
         call = OpenCall(user, id_, message.reply, kind, node, method)
         call.progress, call.detached = h.PROGRESS in headers, h.DETACH in headers
@@ -165,15 +171,21 @@ class Dispatcher:
         """Runs as long as the exporter: gives up what nobody waits for, says "still working"."""
         while True:
             await asyncio.sleep(LOOK_S)
-            now = time.monotonic()
-            self.table.forget()
-            back = asyncio.get_running_loop().time() - self.connection.reconnected_at
-            settled = self.connection.connected.is_set() and back > RECONNECT_GRACE_S
-            for call in self.table.running():
-                await self.answers.still_working(call, now, LOOK_S)
-                needs_caller = call in self._awaited or (call.publisher and not call.detached)
-                if needs_caller and settled and now - call.heard > CALLER_GONE_S:
-                    self.cancel(call, "its caller is gone")
+            try:
+                await self._look()
+            except Exception:
+                log.exception("%s: looking after the open calls", self.exporter)
+
+    async def _look(self) -> None:
+        now = time.monotonic()
+        self.table.forget()
+        back = asyncio.get_running_loop().time() - self.connection.reconnected_at
+        settled = self.connection.connected.is_set() and back > RECONNECT_GRACE_S
+        for call in self.table.running():
+            await self.answers.still_working(call, now, LOOK_S)
+            needs_caller = call in self._awaited or (call.publisher and not call.detached)
+            if needs_caller and settled and now - call.heard > CALLER_GONE_S:
+                self.cancel(call, "its caller is gone")
 
 
 def _bind(method: Method, body: bytes, kind: str) -> Any:

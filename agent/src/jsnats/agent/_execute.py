@@ -47,7 +47,12 @@ class Executor:
         self.runners: dict[Driver, Runner] = {node.driver: runner_of(node.driver) for node in nodes.values()}
 
     def start(self, call: OpenCall, bound: Bound, deadline: float | None) -> None:
-        """Begin a call with its arguments, as a task of its own; `deadline` is on the monotonic clock."""
+        """Begin a call with its arguments, as a task of its own; `deadline` is on the monotonic clock.
+
+        Raises DeadlineExceeded when that has passed while the arguments were awaited.
+        """
+        if deadline is not None and deadline <= time.monotonic():
+            raise DeadlineExceeded("its arguments were complete only after its deadline: it was not run")
         context = None  # create_task copies the current one
         if call.progress:
             context = contextvars.copy_context()
@@ -56,16 +61,13 @@ class Executor:
         call.task = asyncio.get_running_loop().create_task(self._run(call, bound, deadline), context=context)
 
     async def _run(self, call: OpenCall, bound: Bound, deadline: float | None) -> None:
-        runner = self.runners[call.node.driver]
         begin = time.perf_counter_ns()
         timer = None
         if deadline is not None:
             timer = asyncio.get_running_loop().call_later(deadline - time.monotonic(), call.cancel, LATE)
-        runner.open += 1
         try:
             answer = await (self._stream if call.streams else self._unary)(call, bound)
         finally:
-            runner.open -= 1
             if timer:
                 timer.cancel()
         self.stats[call.node.path, call.method.name].count(begin, (answer[1] or {}).get(h.ERROR, ""))

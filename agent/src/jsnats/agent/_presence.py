@@ -71,7 +71,7 @@ class Presence:
         except NoResponders:
             return False
         except TimeoutError:
-            log.info("the agent that serves %s does not answer; waiting for its record to expire", self.exporter)
+            log.info("the agent that serves %s does not answer, its record has not expired yet", self.exporter)
             return True
         return True
 

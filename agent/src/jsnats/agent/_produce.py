@@ -16,6 +16,8 @@ from typing import Any
 from ._publish import Publisher
 
 PAUSE_S = 0.001
+THREAD_S = 8.0
+"""How long the thread of a cancelled generator is waited for."""
 
 
 class _Stopped(Exception):
@@ -33,6 +35,7 @@ class _Flow:
         self.error: BaseException | None = None
         self.arrived = asyncio.Event()
         self.room = asyncio.Event()
+        self.ended = asyncio.Event()
 
     async def drain(self) -> None:
         """Publish until the generator has finished, then raise its error if it had one."""
@@ -63,6 +66,7 @@ class _Flow:
         """The generator has no more."""
         self.finished, self.error = True, error
         self.arrived.set()
+        self.ended.set()
 
 
 async def produce_async(source: AsyncIterator[Any], publisher: Publisher) -> None:
@@ -165,3 +169,7 @@ async def produce_sync(source: Iterator[Any], publisher: Publisher, name: str) -
         await flow.drain()
     finally:
         flow.stop()
+        # Nobody may close the driver under a generator that still runs; one stuck in a device call is left behind.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(THREAD_S):
+                await flow.ended.wait()

@@ -21,7 +21,7 @@ from jsnats.schemas import (
     StorageFull,
     TooLarge,
     encode,
-    error_to_wire,
+    encode_error,
     headers as h,
     result_subject,
 )
@@ -39,6 +39,8 @@ UNUSED_BYTES = 16 << 20
 """Bytes that may be stored ahead of the reader, beside the credit in items."""
 RING = RESULT_RING - UNACKED
 RESEND_S = 1.0
+UNSTORED_S = 30.0
+"""After so long without an acknowledgement, over a connection that stands, the call is given up."""
 UNLIMITED = 1 << 62
 MAX_ITEM = 64 << 20
 
@@ -94,7 +96,7 @@ class Publisher:
         self._changed = asyncio.Event()
         self._acks = ""
         self._resender: asyncio.Task[None] | None = None
-        self._progress_at = 0.0
+        self._progress_at = self._stored_at = 0.0
 
     def open(self) -> None:
         """Be ready for acknowledgements."""
@@ -109,6 +111,8 @@ class Publisher:
             self._resender = None
             self.connection.on_reconnect.remove(self._resend)
             self.connection.replies.drop(self._acks)
+            self._unacked.clear()
+            self._unused.clear()
 
     # ------------------------------------------------------------------ items
 
@@ -169,8 +173,10 @@ class Publisher:
         headers = {h.INDEX: str(self.index), h.END: how}
         body = b""
         if error:
-            code, content = error_to_wire(error)
-            headers[h.ERROR_CODE], body = str(code), encode(content, self.kind)
+            code, body = encode_error(error, self.kind)
+            headers[h.ERROR_CODE] = str(code)
+        if self.error and not error:
+            raise self.error
         self.error = None
         await self._post(headers, body, (self.index, 1))
         await self._wait(lambda: not self._unacked)
@@ -198,14 +204,19 @@ class Publisher:
         with suppress(Disconnected):
             await self.connection.publish(reply, message.body, headers=message.headers | {h.INTERIM: "first"})
 
-    async def _transmit(self, message: _Message) -> None:
+    async def _transmit(self, message: _Message, mark: str = "") -> None:
         with suppress(Disconnected):  # the reconnect sends it again
             await self.connection.publish(
-                self.subject, message.body, reply=f"{self._acks}+{message.number}", headers=message.headers
+                self.subject, message.body, reply=f"{self._acks}+{message.number}{mark}", headers=message.headers
             )
 
     def _on_ack(self, message: Message) -> None:
-        number = int(message.subject.rpartition("+")[2])
+        number, _, again = message.subject.partition("+")[2].partition("+")
+        self._acknowledged(int(number), message)
+        if again and self._unacked and self._unacked[0].number == int(number) + 1:
+            self.connection.spawn(self._resend())  # the copy came first: what followed the original is lost too
+
+    def _acknowledged(self, number: int, message: Message) -> None:
         if not self._unacked or number < self._unacked[0].number:
             return
         if b'"error"' in message.data or not message.data:
@@ -214,7 +225,7 @@ class Publisher:
         if number > self._unacked[0].number:
             return  # an earlier one is missing: all from there on are sent again
         self.stored = self._unacked.popleft().end
-        self._progress_at = asyncio.get_running_loop().time()
+        self._progress_at = self._stored_at = asyncio.get_running_loop().time()
         self._changed.set()
 
     def _on_lost(self, error: Exception) -> None:
@@ -225,6 +236,8 @@ class Publisher:
         error = json.loads(body).get("error", {}) if body else {}
         if error.get("err_code") in _FULL:
             self._fail(StorageFull("the broker's store for results is full: see `jsnats broker df`"))
+        elif error:
+            self._fail(OutcomeUnknown(f"results cannot be stored: {error.get('description')}"))
 
     def _fail(self, error: CallError) -> None:
         self.error, self.whole = error, False
@@ -234,8 +247,15 @@ class Publisher:
     async def _resend_loop(self) -> None:
         while True:
             await asyncio.sleep(RESEND_S / 4)
-            if self._unacked and asyncio.get_running_loop().time() - self._progress_at > RESEND_S:
-                await self._resend()
+            now = asyncio.get_running_loop().time()
+            if not self._unacked or not self.connection.connected.is_set():
+                self._stored_at = now
+            elif now - self._stored_at > UNSTORED_S:
+                self._fail(OutcomeUnknown("results cannot be stored: the broker does not acknowledge them"))
+            elif now - self._progress_at > RESEND_S:
+                # Only the first: a broker that was merely slow stores each copy, and the ring has not room for all.
+                self._progress_at = now
+                await self._transmit(self._unacked[0], "+again")
 
     async def _resend(self) -> None:
         self._progress_at = asyncio.get_running_loop().time()

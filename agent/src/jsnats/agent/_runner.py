@@ -18,9 +18,6 @@ from typing import Any
 
 from jsnats.driver import Driver, Method
 
-MAX_RUNNING = 64
-"""Calls that may be open on one driver at once."""
-
 
 @dataclass(slots=True)
 class _Job:
@@ -89,7 +86,6 @@ class Runner:
 
     def __init__(self, driver: Driver) -> None:
         self.driver = driver
-        self.open = 0
         self._worker = Worker(f"driver-{type(driver).__name__}")
 
     @property
@@ -123,7 +119,7 @@ class Runner:
             return
         done = self._worker.submit(name, method)
         await asyncio.wait({done}, timeout=timeout_s)
-        if not done.done():
+        if not done.done() and self._worker.running != name:  # it waits behind a method that is stuck
             done.cancel()
             self._worker = Worker(self._worker.name)
             done = self._worker.submit(name, method)

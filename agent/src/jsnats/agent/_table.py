@@ -1,6 +1,6 @@
 """The calls of one exporter: those that run, and the answers kept for a caller who asks again.
 
-A repeated call id is never run twice. Answers are kept for ten minutes, up to a thousand of them and 32 MiB; when
+A repeated call id is never run twice. Answers are kept for ten minutes, up to ten thousand of them and 32 MiB; when
 one had to go, a retry of a call that old is answered with OutcomeUnknown instead of being run.
 """
 
@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from typing import Any
 
-from jsnats.driver import Method, Node
+from jsnats.driver import Driver, Method, Node
 
 from ._publish import Publisher
 
 KEEP_S = 600.0
-KEEP_ANSWERS = 1000
+KEEP_ANSWERS = 10_000
 KEEP_BYTES = 32 << 20
 LOT = 128
 """Answers beyond the limit before some are forgotten: looking at every call costs 5 % of the exporter."""
@@ -31,6 +31,7 @@ class OpenCall:
     __slots__ = (
         "answer",
         "arrived",
+        "counted",
         "detached",
         "ended",
         "heard",
@@ -54,7 +55,7 @@ class OpenCall:
         self.node, self.method = node, method
         self.arrived = self.heard = time.monotonic()
         self.ended = 0.0
-        self.detached = self.progress = False
+        self.detached = self.progress = self.counted = False
         self.settled = False  # its end is stored in RESULTS, where its caller reads: no reply is needed
         self.reason = ""
         self.task: asyncio.Task[None] | None = None
@@ -86,15 +87,21 @@ class OpenCall:
         """End it; `reason` is told to the caller."""
         if self.task and not self.answer and not self.reason:
             self.reason = reason
+            # Not at once: a task that is cancelled before its first step never runs, and would never answer.
+            asyncio.get_running_loop().call_soon(self._cancel_task)
+
+    def _cancel_task(self) -> None:
+        if self.task:
             self.task.cancel()
 
 
 class CallTable:
-    """Open and answered calls by (user, call id)."""
+    """Open and answered calls by (user, call id); `open` counts the open ones of each driver."""
 
     def __init__(self) -> None:
         self._calls: OrderedDict[Key, OpenCall] = OrderedDict()
         self._answered: OrderedDict[Key, OpenCall] = OrderedDict()
+        self.open: Counter[Driver] = Counter()
         self._bytes = 0
         self._forgotten_until = float("-inf")
 
@@ -104,8 +111,10 @@ class CallTable:
         return self._calls.get(key) or self._answered.get(key)
 
     def add(self, call: OpenCall) -> None:
-        """Keep an open call."""
-        self._calls[call.user, call.id] = call
+        """Keep an open call; adding it again changes nothing."""
+        if self._calls.setdefault((call.user, call.id), call) is call and not call.counted:
+            call.counted = True
+            self.open[call.node.driver] += 1
 
     def running(self) -> list[OpenCall]:
         """All that have no answer yet."""
@@ -113,7 +122,8 @@ class CallTable:
 
     def remove(self, call: OpenCall) -> None:
         """Forget a call that never ran."""
-        self._calls.pop((call.user, call.id), None)
+        if self._calls.pop((call.user, call.id), None) is not None:
+            self.open[call.node.driver] -= 1
 
     def finish(self, call: OpenCall, answer: Answer) -> None:
         """Keep the answer instead of the call."""
@@ -121,6 +131,7 @@ class CallTable:
         call.answer, call.ended = answer, time.monotonic()
         call.task, call.parts = None, []
         if self._calls.pop(key, None) is not None:
+            self.open[call.node.driver] -= 1
             self._answered[key] = call
             self._bytes += len(answer[0])
             if len(self._answered) > KEEP_ANSWERS + LOT or self._bytes > KEEP_BYTES:

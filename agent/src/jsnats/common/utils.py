@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from jsnats.client import Channel, DriverClient, client_tree
 from jsnats.schemas import ConfigurationError
-from jsnats.sdk import Lab, connect
-from jsnats.sdk._bridge import shared_bridge
+from jsnats.sdk import Lab, connect, shared_bridge
 
 if TYPE_CHECKING:
     from jsnats.broker.testing import TestBroker

@@ -12,8 +12,10 @@ from ._codec import (
     decode_json,
     decode_msgpack,
     encode,
+    encode_error,
     encode_json,
     encode_msgpack,
+    sendable,
 )
 from ._errors import (
     CATALOGUE,
@@ -181,6 +183,7 @@ __all__ = [
     "decode_msgpack",
     "driver_error",
     "encode",
+    "encode_error",
     "encode_json",
     "encode_msgpack",
     "error_from_wire",
@@ -198,6 +201,7 @@ __all__ = [
     "read_grants",
     "reply_prefix",
     "result_subject",
+    "sendable",
     "tree_key",
     "unescape_user",
 ]

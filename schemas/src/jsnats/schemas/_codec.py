@@ -22,7 +22,7 @@ from uuid import UUID
 
 import msgpack
 
-from ._errors import ProtocolError
+from ._errors import CallError, ProtocolError, error_to_wire
 
 MSGPACK: Final = "application/msgpack"
 JSON: Final = "application/json"
@@ -157,3 +157,23 @@ def encode(value: Any, kind: str) -> bytes:
 def decode(body: bytes, kind: str) -> Any:
     """Decode by content type; an empty body is None."""
     return DECODERS[kind](body) if body else None
+
+
+MAX_TEXT = 64 * 1024
+
+
+def sendable(text: str) -> str:
+    """`text` as UTF-8 can say it, and no longer than a message holds: an error must always reach the caller."""
+    return text[:MAX_TEXT].encode("utf-8", "backslashreplace").decode()
+
+
+def encode_error(error: CallError, kind: str) -> tuple[int, bytes]:
+    """Return the code and the encoded body of an error reply. Never raises: a detail that cannot travel is left out."""
+    code, body = error_to_wire(error)
+    detail = body.pop("detail", None)
+    body = {key: sendable(value) for key, value in body.items()}
+    try:
+        whole = encode(body | {"detail": detail}, kind) if detail is not None else encode(body, kind)
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        return code, encode(body, kind)
+    return code, whole if len(whole) < 4 * MAX_TEXT else encode(body, kind)

@@ -27,7 +27,7 @@ class Channel:
 
     async def body(self, node: Any, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
         """Encode arguments. Both positional and keyword ones need the published names to become one map."""
-        from jsnats.sdk._call import encode_arguments
+        from jsnats.sdk import encode_arguments
 
         if not (args and kwargs):
             return encode_arguments(args, kwargs)
@@ -43,7 +43,7 @@ class Channel:
         self, node: Any, method: str, args: Sequence[Any], kwargs: Mapping[str, Any], options: Options
     ) -> Any:
         """One call."""
-        from jsnats.sdk._call import encode_arguments
+        from jsnats.sdk import encode_arguments
 
         body = await self.body(node, method, args, kwargs) if args and kwargs else encode_arguments(args, kwargs)
         return await self.lab.caller.call(self.exporter, node.path, method, body, options)
@@ -60,9 +60,7 @@ class Channel:
 
     def drain(self, node: Any, method: str, args: Any, kwargs: Any, options: Options) -> Iterator[Any]:
         """Iterate over a stream of results from sync code."""
-        from jsnats.sdk._call import encode_arguments
-        from jsnats.sdk._results import ResultStream
-        from jsnats.sdk._sync import drain
+        from jsnats.sdk import ResultStream, drain, encode_arguments
 
         if self.lab.bridge is None:
             raise RuntimeError("this client belongs to asyncio code: use streamingcall_async()")

@@ -7,6 +7,7 @@ these two functions are all that is needed.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from jsnats.schemas import BrokerUnfit, headers as h
@@ -32,8 +33,12 @@ async def last_record(connection: Connection, stream: str, subject: str) -> Reco
     headers = message.headers or {}
     if headers.get(h.STATUS) == "404":
         return None
-    gone = h.MARKER in headers or headers.get(h.KV_OPERATION) in ("DEL", "PURGE")
-    return Record(b"" if gone else message.data, int(headers.get(h.SEQUENCE, "0")))
+    return Record(b"" if is_gone(headers) else message.data, int(headers.get(h.SEQUENCE, "0")))
+
+
+def is_gone(headers: Mapping[str, str] | None) -> bool:
+    """Say whether a stored message only marks that a record was deleted or has expired."""
+    return headers is not None and (h.MARKER in headers or h.KV_OPERATION in headers)
 
 
 def _unfit(connection: Connection) -> BrokerUnfit:
@@ -52,7 +57,8 @@ async def put_record(
 ) -> int:
     """Store a record and return its revision. With `expect`, only if that is the present revision (0: none).
 
-    Raises Conflict when it is not, BrokerUnfit, AccessDenied.
+    Raises Conflict when it is not, BrokerUnfit, AccessDenied, ApiError; Disconnected and TimeoutError when nobody can
+    say whether it was stored.
     """
     headers: dict[str, str] = {}
     if expect is not None:

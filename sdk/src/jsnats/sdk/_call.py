@@ -135,10 +135,13 @@ class Call:
     async def _set_deadline(self, timeout_s: float) -> None:
         end = time.monotonic() + timeout_s
         try:
-            async with asyncio.timeout(timeout_s):
+            async with asyncio.timeout(timeout_s) as limit:
                 offset = await self.caller.clock_offset(self.exporter)
         except TimeoutError:
-            raise self._late() from None
+            if limit.expired():
+                raise self._late() from None
+            text = f"exporter {self.exporter!r} has not answered for {UNANSWERED_S:g} s; the call was not sent"
+            raise ExporterOffline(text, path=self.path, method=self.method) from None
         self.headers[h.DEADLINE] = str(int((end + offset) * 1000))
 
     async def send(self) -> None:
@@ -148,12 +151,12 @@ class Call:
             self.headers[h.RETRY] = f"{self.instance} {int((now - self.sent_at) * 1000)}"
         self.heard = now
         while not self.final.done():
+            self.sent_at = self.sent_at or now  # a cancellation while it is being sent must cancel it there too
             try:
                 await self.caller.connection.publish(self.subject, self.body, reply=self.reply, headers=self.headers)
             except Disconnected:
                 await self.caller.connection.wait_connected()
             else:
-                self.sent_at = self.sent_at or now
                 self.heard = self.caller.loop.time()
                 return
 
@@ -182,6 +185,14 @@ class Call:
         if not self.final.done():
             self.final.set_result(message)
 
+    def _tell_progress(self, content: dict[str, Any]) -> None:
+        try:
+            if self.options.on_progress:
+                self.options.on_progress(content)
+        except Exception as error:  # noqa: BLE001 - the user's, who must see it
+            self.fail(error)
+            self.caller.connection.spawn(self.cancel())
+
     def first(self, message: Msg) -> None:
         """The first results of a stream, ahead of their stored copy; a plain call has none."""
 
@@ -203,8 +214,8 @@ class Call:
         self.instance = content.get("instance", self.instance)
         if kind == "parts":
             self.caller.connection.spawn(self._send_parts(int(content.get("have", 0))))
-        elif kind == "progress" and self.options.on_progress:
-            self.options.on_progress(content)
+        elif kind == "progress":
+            self._tell_progress(content)
         elif kind == "accepted":
             self.accepted(message)
 

@@ -22,6 +22,7 @@ from jsnats.schemas import (
     BrokerError,
     BrokerUnfit,
     BrokerUnreachable,
+    ProtocolError,
     TooLarge,
     headers as h,
     reply_prefix,
@@ -175,7 +176,11 @@ class Connection:
             self._check_size(body, headers)
         try:
             await self._client.publish(subject, body, reply, headers)
+        except nats.errors.BadHeaderError as error:
+            raise ProtocolError(f"a header cannot be sent: {error}") from error
         except nats.errors.Error as error:
+            if not self._client.is_connected:
+                self.connected.clear()  # nats-py tells only some turns of the loop later: who waits would spin
             raise Disconnected(f"not connected to {self.context.url}") from error
 
     def _check_size(self, body: bytes, headers: Headers | None) -> None:
@@ -214,6 +219,8 @@ class Connection:
         """Wait for the broker to be there. Raises BrokerUnreachable after OUTAGE_S, AccessDenied if it locks us out."""
         if self.connected.is_set():
             return
+        if self.closing:
+            raise BrokerUnreachable("the connection was closed")
         waits = {asyncio.ensure_future(event.wait()) for event in (self.connected, self._refused)}
         try:
             done, _ = await asyncio.wait(waits, timeout=OUTAGE_S, return_when=asyncio.FIRST_COMPLETED)
@@ -347,7 +354,8 @@ class Connection:
                 await self._connect(client, 5.0)
             except BrokerError as error:
                 log.warning("%s", error)
-                self.replies.fail(error)
+                if isinstance(error, AccessDenied):
+                    self.replies.fail(error)
                 continue
             self._client = client
             for subscription in list(self._subscriptions):
@@ -359,7 +367,12 @@ class Connection:
         """Run a coroutine until this connection closes."""
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception():
+            log.error("%s: a background task failed", self.name, exc_info=task.exception())
 
 
 class ApiError(BrokerError):
@@ -377,6 +390,8 @@ def is_no_responders(message: Msg) -> bool:
 
 def _is_auth(error: Exception | None) -> bool:
     text = str(error).lower()
+    if _DENIED.search(text):
+        return False  # the subject in it may hold any word
     return isinstance(error, nats.errors.AuthorizationError) or "authorization" in text or "authentication" in text
 
 

@@ -15,26 +15,29 @@ from typing import TYPE_CHECKING, Any, Self
 from jsnats.schemas import (
     INTERFACE,
     LAB,
+    NAME,
     PRESENCE,
     TREE,
     ConfigurationError,
+    ExporterOffline,
     InterfaceRecord,
     LeaseRecord,
     MethodNotFound,
     OutcomeUnknown,
     PresenceRecord,
     TreeRecord,
+    check_name,
+    ctl_subject,
     decode_json,
     interface_key,
     tree_key,
 )
 
 from ._bridge import Bridge, shared_bridge
-from ._buckets import last_record
+from ._buckets import is_gone, last_record
 from ._caller import Caller
-from ._connection import Connection, open_connection
+from ._connection import Connection, NoResponders, open_connection
 from ._context import Context, find_context
-from ._nats import Msg
 from ._replay import replay
 from ._results import AsyncResults, ResultStream
 from ._sync import drain
@@ -75,6 +78,7 @@ class AsyncLab:
 
     async def tree(self, exporter: str) -> TreeRecord:
         """What an exporter has published. Raises MethodNotFound, naming those that exist, if there is none."""
+        check_name(exporter, "exporter name")  # a space in a subject and the broker closes the connection
         record = await last_record(self.connection, TREE.name, tree_key(exporter))
         if record is None or not record.body:
             names = ", ".join(sorted([info.name for info in await self.exporters()])) or "none"
@@ -109,7 +113,7 @@ class AsyncLab:
         return {
             message.subject[prefix:]: message.data
             async for _, message in found
-            if message.data and not _deleted(message)
+            if message.data and not is_gone(message.headers)
         }
 
     async def exporter(self, name: str) -> DriverClient:
@@ -129,7 +133,7 @@ class AsyncLab:
     def job(self, job_id: str) -> Job:
         """A call that runs, or ran, without its caller, by the id that `detach` gave."""
         exporter, _, call = job_id.partition(".")
-        if not exporter or len(call) != 32:
+        if not NAME.fullmatch(exporter) or len(call) != 32 or not NAME.fullmatch(call):
             raise ConfigurationError(
                 f"{job_id!r} is no job id: it is <exporter>.<32 hex digits>, as `jsnats call --detach` prints"
             )
@@ -175,11 +179,16 @@ class Job:
         return await self._ask("probe")
 
     async def _ask(self, verb: str) -> str:
-        from jsnats.schemas import ctl_subject
-
-        subject = ctl_subject(self.exporter, self.lab.connection.token, self.call)
-        answer = await self.lab.caller.control(subject, verb, timeout_s=10.0)
-        state = str((answer or {}).get("state", "unknown"))
+        connection = self.lab.connection
+        subject = ctl_subject(self.exporter, connection.token, self.call)
+        answer = None
+        while answer is None:
+            await connection.wait_connected()
+            try:
+                answer = await self.lab.caller.control(subject, verb, timeout_s=10.0)
+            except (NoResponders, TimeoutError):
+                raise ExporterOffline(f"exporter {self.exporter!r} is offline: see `jsnats ls`") from None
+        state = str(answer.get("state", "unknown"))
         if state == "unknown":
             raise OutcomeUnknown(f"exporter {self.exporter!r} does not know that call")
         return state
@@ -255,11 +264,6 @@ async def _open(url: str | None, context: Any, timeout_s: float, bridge: Bridge 
     chosen = context if isinstance(context, Context) else find_context(url, context)
     connection = await open_connection(chosen, name=f"client {chosen.name}", timeout_s=timeout_s)
     return AsyncLab(connection, bridge)
-
-
-def _deleted(message: Msg) -> bool:
-    headers = message.headers or {}
-    return "KV-Operation" in headers or "Nats-Marker-Reason" in headers
 
 
 def _info(name: str, body: bytes, presence: bytes | None, lease: bytes | None) -> ExporterInfo:

@@ -81,12 +81,16 @@ class ResultStream(Call):
             await self._subscribe()
         except DeadlineExceeded as error:
             self.fail(error)
+        except BaseException:
+            await self.stop()  # else the next reconnect would send the call after all
+            raise
         if self.finished and self._live:
             await self._live.close()
 
     async def attach(self, call: str) -> None:
         """Take up a stream that runs, or has run, without us. Raises OutcomeUnknown if nothing is left of it."""
         self.id, self.sent_at, self._attached, self._accepted = call, self.caller.loop.time(), True, True
+        self.method = ""  # whichever it is
         self._assembler = Assembler(from_oldest=True)
         self.control = self.control.rpartition(".")[0] + f".{call}"
         await self._subscribe()
@@ -333,6 +337,17 @@ class AsyncResults:
             await stream.stop()
         if stream.error_at_end:
             raise stream.error_at_end
+
+    async def aclose(self) -> None:
+        """End the generator, if it has not ended."""
+        if self.stream:
+            await self.stream.stop()
+
+    async def __aenter__(self) -> AsyncResults:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.aclose()
 
     async def __aiter__(self) -> AsyncIterator[Any]:
         async for batch in self.batches():
