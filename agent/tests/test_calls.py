@@ -16,9 +16,11 @@ from jsnats.agent import Exporter
 from jsnats.common.exceptions import (
     Busy,
     CallCancelled,
+    ConfigurationError,
     DeadlineExceeded,
     DriverError,
     InvalidArgument,
+    InvalidName,
     MethodNotFound,
     OutcomeUnknown,
     TooLarge,
@@ -374,3 +376,67 @@ async def test_garbage_on_every_subject_changes_nothing(exporter: Exporter, lab:
     client = await lab.exporter("bench")
     assert await client.call_async("ping", "alive") == "alive"
     assert [item async for item in client.streamingcall_async("count", 3)] == [0, 1, 2]
+
+
+def test_an_error_always_reaches_its_caller(client: Any) -> None:
+    """A text that UTF-8 cannot say, as an undecodable file name gives, or that no message holds, is mended."""
+    with pytest.raises(DriverError, match="no such file: caf"):
+        client.fail_with_surrogate()
+    with pytest.raises(DriverError, match="xxxx"):
+        client.fail("ValueError", "x" * 3_000_000)
+    assert client.ping(1) == 1
+
+
+def test_a_check_of_the_drivers_that_breaks_is_an_error_not_silence(client: Any) -> None:
+    """Whatever an argument's validator raises, the caller is told."""
+    with pytest.raises(DriverError, match="the check of 5 is broken"):
+        client.judge(5)
+
+
+def test_an_unexpected_exception_is_told_with_its_name(client: Any) -> None:
+    """KeyError alone would read as 'missing'."""
+    with pytest.raises(DriverError, match="KeyError: 'missing'"):
+        client.fail("KeyError", "missing")
+
+
+async def test_calls_cancelled_before_their_first_step_are_answered(exporter: Exporter, lab: AsyncLab) -> None:
+    """Call and cancel back to back leave nothing running on the exporter."""
+    client = await lab.exporter("bench")
+    for _ in range(20):
+        call = asyncio.create_task(client.call_async("sleep", 30))
+        await asyncio.sleep(0)
+        call.cancel()
+        await asyncio.wait({call})
+    await client.call_async("ping")
+    async with asyncio.timeout(5):
+        while exporter.dispatcher.table.running():
+            await asyncio.sleep(0)
+
+
+async def test_a_burst_beyond_the_limit_is_refused(exporter: Exporter, lab: AsyncLab) -> None:
+    """Calls that arrive together count before they have begun."""
+    client = await lab.exporter("bench")
+    calls = [asyncio.create_task(client.call_async("sleep", 0.2)) for _ in range(200)]
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    assert results.count("slept") == 64
+    assert sum(isinstance(result, Busy) for result in results) == 136
+
+
+async def test_a_name_that_breaks_a_subject_is_refused_before_it_is_sent(exporter: Exporter, lab: AsyncLab) -> None:
+    """A space in an exporter's name would make the broker close the connection."""
+    with pytest.raises(InvalidName):
+        await lab.exporter("bench 1")
+    with pytest.raises(ConfigurationError):
+        lab.job("bench 1." + "0" * 32)
+    assert await (await lab.exporter("bench")).call_async("ping", 1) == 1
+
+
+async def test_a_callback_that_raises_ends_the_call_with_its_error(exporter: Exporter, lab: AsyncLab) -> None:
+    """A fault in `on_progress` is its author's to see."""
+
+    def broken(_progress: dict[str, Any]) -> None:
+        raise KeyError("my mistake")
+
+    client = (await lab.exporter("bench")).options(on_progress=broken)
+    with pytest.raises(KeyError, match="my mistake"):
+        await client.call_async("work", 3, 0.3)

@@ -41,12 +41,12 @@ async def ping(broker: TestBroker, user: str, policy: LeasePolicy, epoch: str = 
 async def test_a_free_exporter_answers_anyone_unless_a_lease_is_required(
     broker: TestBroker, policy: LeasePolicy
 ) -> None:
-    """`required` refuses in one line that names the command to get a lease."""
+    """`required` refuses in one line that says what to do."""
     error = await ping(broker, "tester", policy)
     assert (error is None) == (policy == "if-held")
     if error:
         assert isinstance(error, LeaseRequired)
-        assert "jsnats shell" in str(error)
+        assert "lease: if-held" in str(error)
 
 
 @pytest.mark.usefixtures("lease")

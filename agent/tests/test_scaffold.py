@@ -144,5 +144,6 @@ def test_the_command_says_where_the_driver_is(tmp_path: Path) -> None:
 
 def test_the_command_refuses_in_one_line(tmp_path: Path) -> None:
     """A fault of the user ends with code 2 and one line on stderr."""
-    done = CliRunner().invoke(driver_app, ["create", "Bad Name", "--class", "MyDevice", "--dir", str(tmp_path)])
-    assert (done.exit_code, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
+    command = [sys.executable, "-m", "jsnats.sdk.cli", "driver", "create", "Bad Name", "--class", "MyDevice"]
+    done = subprocess.run([*command, "--dir", str(tmp_path)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -23,7 +26,8 @@ from jsnats.common.exceptions import (
     OutcomeUnknown,
     StorageFull,
 )
-from jsnats.sdk import Context, Lab, connect
+from jsnats.schemas import encode_msgpack
+from jsnats.sdk import Context, Lab, connect, connect_async
 from jsnats.sdk._results import WINDOW
 
 pytestmark = pytest.mark.timeout(120)
@@ -290,3 +294,56 @@ def test_a_lost_connection_of_the_agent_is_no_lost_call(broker: TestBroker, clie
         with meanwhile(broker.kill):
             for i in range(200):
                 assert client.ping(round_ * 1000 + i) == round_ * 1000 + i
+
+
+async def test_a_busy_client_outlives_the_death_of_the_broker(broker: TestBroker, agent: AgentProcess) -> None:
+    """64 callers at full speed: their loop goes on turning while there is no broker, and all calls come back."""
+    async with connect_async(context=broker.context("alice")) as lab:
+        client = await lab.exporter("bench")
+
+        async def work() -> int:
+            done = 0
+            while done < 40 or not broken.is_set():
+                try:
+                    await client.call_async("ping", done)
+                except OutcomeUnknown:
+                    continue  # thousands of calls a second: an answer may be forgotten before it is asked for again
+                done += 1
+            return done
+
+        broken = asyncio.Event()
+        callers = [asyncio.create_task(work()) for _ in range(64)]
+        for _ in range(3):
+            await asyncio.to_thread(broker.kill)
+        broken.set()
+        async with asyncio.timeout(30):
+            assert min(await asyncio.gather(*callers)) >= 40
+
+
+async def test_a_stream_that_was_given_up_is_not_run_later(broker: TestBroker, agent: AgentProcess) -> None:
+    """Given up during an outage: when the broker is back, the driver does nothing."""
+    async with connect_async(context=broker.context("alice")) as lab:
+        client = await lab.exporter("bench")
+        await asyncio.to_thread(broker.stop)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.5):
+                async for _ in client.streamingcall_async("count", 100):
+                    pytest.fail("there is no broker")
+        await asyncio.to_thread(broker.start)
+        await lab.connection.wait_connected()
+        assert await client.call_async("ping", 1) == 1
+        assert await client.call_async("ahead") == 0
+
+
+async def test_a_stalled_broker_does_not_push_results_out(broker: TestBroker, agent: AgentProcess) -> None:
+    """A broker that sleeps for seconds stores what it was sent when it wakes: nothing is there twice or missing."""
+    async with connect_async(context=broker.context("alice")) as lab:
+        job = await lab.caller.detach("bench", "", "count", encode_msgpack([560, 0.004]))
+        client = await lab.exporter("bench")
+        while await client.call_async("ahead") < 100:
+            pass
+        os.kill(broker.inner.process.pid, signal.SIGSTOP)
+        threading.Timer(3.5, os.kill, (broker.inner.process.pid, signal.SIGCONT)).start()
+        while await client.call_async("ahead") < 560:
+            pass
+        assert [item async for item in await lab.job(job).attach()] == list(range(560))

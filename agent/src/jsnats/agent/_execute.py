@@ -151,10 +151,9 @@ class Executor:
         error = driver_error(raised, path, name)
         if isinstance(error, DriverError):
             where = f"{path}.{name}" if path else name
-            log.warning(
-                "%s: %s raised %s: %s", self.exporter, where, type(raised).__name__, getattr(raised, "message", raised)
-            )
-            log.debug("raised by the driver", exc_info=raised)
+            # An exception that the driver did not choose is a fault in it: its author needs the traceback.
+            fault = type(error) is DriverError and not isinstance(raised, DriverError)
+            log.warning("%s: %s failed: %s", self.exporter, where, error.message, exc_info=raised if fault else None)
         return error
 
 

@@ -25,7 +25,8 @@ class Admission:
         if lease is None:
             if self.policy == "required":
                 raise LeaseRequired(
-                    f"{self.exporter} answers lease holders only: `jsnats shell {self.exporter}` takes a lease"
+                    f"{self.exporter} answers lease holders only, and nobody holds it: "
+                    "take a lease, or have `lease: if-held` in its exporter.yaml"
                 )
             return
         if user != lease.holder and user not in lease.co_holders:

@@ -22,13 +22,11 @@ def create(
     folder: Annotated[Path, typer.Option("--dir", help="Where the package goes.")] = Path("drivers"),
     standalone: Annotated[bool, typer.Option("--standalone", help="For a repository of its own.")] = False,
 ) -> None:
-    """Start a driver package: a working example with tests, in the shape of the driver guide."""
-    from jsnats.agent._scaffold import NewDriver, create_driver
-    from jsnats.schemas import JsnatsError
+    """Start a driver package: a working example with tests, in the shape of the driver guide.
 
-    try:
-        path = create_driver(NewDriver(name, cls), folder, standalone=standalone)
-    except JsnatsError as error:
-        typer.echo(f"jsnats: {error}", err=True)
-        raise typer.Exit(error.exit_code) from error
-    typer.echo(f"{path}: install it with: pip install -e {path}")
+    Example: jsnats driver create my-device --class MyDevice
+    """
+    from jsnats.agent._scaffold import NewDriver, create_driver
+
+    path = create_driver(NewDriver(name, cls), folder, standalone=standalone)
+    typer.echo(f"{path} is made; `pip install -e {path}` installs it")

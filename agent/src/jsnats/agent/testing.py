@@ -12,11 +12,16 @@ import threading
 import time
 from collections.abc import AsyncGenerator, Generator
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
+from pydantic import AfterValidator
 from pydantic.dataclasses import dataclass
 
 from jsnats.driver import Driver, export
+
+
+def _never(value: int) -> int:
+    raise RuntimeError(f"the check of {value} is broken")
 
 
 @dataclass(kw_only=True, eq=False)
@@ -70,6 +75,16 @@ class Bench(Driver):
     async def fail(self, kind: str, text: str = "it broke") -> None:
         """Raise the builtin exception of that name."""
         raise {error.__name__: error for error in _RAISABLE}[kind](text)
+
+    @export
+    async def fail_with_surrogate(self) -> None:
+        """Raise with a text that UTF-8 cannot say."""
+        raise OSError("no such file: caf\udce9")
+
+    @export
+    async def judge(self, value: Annotated[int, AfterValidator(_never)]) -> int:
+        """Take no value: the check of the argument breaks."""
+        return value
 
     @export
     async def count(self, n: int, pause: float = 0.0, size: int = 0) -> AsyncGenerator[Any, None]:

@@ -54,20 +54,23 @@ class Broker:
 async def run_broker(
     lab_dir: str | os.PathLike[str] | None = None,
     *,
-    listen: str = "127.0.0.1",
-    port: int = 0,
+    listen: str | None = None,
+    port: int | None = 0,
     total_bytes: int | None = None,
     auth: bool = True,
 ) -> AsyncIterator[Broker]:
     """Run a broker in `lab_dir` (see `default_lab_dir`) for as long as the `async with`.
 
-    `port` 0 takes a free one and keeps it through restarts. `total_bytes` is what it may store; the first run
+    `port` 0 takes a free one and keeps it through restarts; None for `port` or `listen` is what it was the last time:
+    the credentials handed out name it. `total_bytes` is what it may store; the first run
     chooses (see `default_total`), later ones keep it. Without `auth` it listens on loopback only.
     Raises ConfigurationError when the lab is already running, BrokerUnfit when the server cannot be started.
     """
     lab = LabDir(lab_dir)
     await asyncio.to_thread(lab.init)
     with lab.lock() as lock:
+        listen = listen or lab.settings().host
+        port = lab.settings().port if port is None else port
         settings = _settings(lab, listen, port or _free_port(listen), total_bytes, auth)
         config = lab.configure(settings)
         async with BrokerProcess(config, lock=lock) as process:

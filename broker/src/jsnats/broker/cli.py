@@ -21,6 +21,7 @@ Dir = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
+_AS_BEFORE = "127.0.0.1, or as before"
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 
@@ -35,13 +36,20 @@ class Role(StrEnum):
 @broker_app.command()
 def run(
     directory: Dir = None,
-    listen: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for the network.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on; 0 for a free one.")] = 4222,
+    listen: Annotated[
+        str | None, typer.Option(help="Address to listen on; 0.0.0.0 for the network.", show_default=_AS_BEFORE)
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(help="Port to listen on; 0 for a free one.", show_default="4222, or as before")
+    ] = None,
     store_size: Annotated[
         str, typer.Option(help="Bytes to store at most: 500M, 10G.", show_default="20 % of the disk")
     ] = "",
 ) -> None:
-    """Run the broker until Ctrl-C, with JetStream, roles and streams."""
+    """Run the broker until Ctrl-C, with JetStream, roles and streams.
+
+    Example: jsnats broker run --listen 0.0.0.0 --store-size 50G
+    """
     import asyncio
     import logging
 
@@ -52,7 +60,10 @@ def run(
 
 @broker_app.command("df")
 def show_usage(directory: Dir = None, as_json: Json = False) -> None:
-    """Show how full the streams are, and how old the oldest message of each is."""
+    """Show how full the streams are, and how old the oldest message of each is.
+
+    Example: jsnats broker df --json
+    """
     import asyncio
     from dataclasses import asdict
 
@@ -69,7 +80,10 @@ def show_usage(directory: Dir = None, as_json: Json = False) -> None:
 
 @auth_app.command()
 def init(directory: Dir = None) -> None:
-    """Make the directory of a lab, if it is not there."""
+    """Make the directory of a lab, if it is not there.
+
+    Example: jsnats auth init --dir /srv/lab
+    """
     from ._lab_dir import LabDir
 
     with _one_line_errors():
@@ -85,7 +99,10 @@ def add(
     directory: Dir = None,
     output: Annotated[Path | None, typer.Option(help="Write the context file here too.")] = None,
 ) -> None:
-    """Let somebody connect, and print where the context file is. It holds a secret: hand it over safely."""
+    """Let somebody connect, and print where the context file is. It holds a secret: hand it over safely.
+
+    Example: jsnats auth add user alice --output alice.json
+    """
     from ._lab_dir import LabDir
 
     with _one_line_errors():
@@ -98,7 +115,10 @@ def add(
 
 @auth_app.command("ls")
 def list_principals(directory: Dir = None, as_json: Json = False) -> None:
-    """List who may connect."""
+    """List who may connect.
+
+    Example: jsnats auth ls --json
+    """
     from ._lab_dir import LabDir
 
     with _one_line_errors():
@@ -112,7 +132,10 @@ def list_principals(directory: Dir = None, as_json: Json = False) -> None:
 
 @auth_app.command()
 def revoke(name: Annotated[str, typer.Argument(help="The name.")], directory: Dir = None) -> None:
-    """Lock somebody out; open connections are dropped at once."""
+    """Lock somebody out; open connections are dropped at once.
+
+    Example: jsnats auth revoke alice
+    """
     from ._lab_dir import LabDir
 
     with _one_line_errors():
@@ -120,7 +143,7 @@ def revoke(name: Annotated[str, typer.Argument(help="The name.")], directory: Di
     typer.echo(f"{gone.role} {gone.name} revoked")
 
 
-async def _serve(directory: Path | None, listen: str, port: int, total_bytes: int | None) -> None:
+async def _serve(directory: Path | None, listen: str | None, port: int | None, total_bytes: int | None) -> None:
     import asyncio
     import signal
 
@@ -157,7 +180,7 @@ def _one_line_errors() -> Iterator[None]:
     try:
         yield
     except JsnatsError as error:
-        typer.echo(str(error), err=True)
+        typer.echo(f"error: {error}", err=True)
         raise typer.Exit(error.exit_code) from None
 
 

@@ -235,7 +235,10 @@ def driver_error(error: BaseException, path: str, method: str) -> CallError:
         return error
     cls = next((ours for builtin, ours in _BUILTINS if isinstance(error, builtin)), DriverError)
     name = type(error).__name__
-    return cls(str(error) or name, path=path, method=method, cause=name)
+    text = str(error) or name
+    # What no builtin of the catalogue says is named: "KeyError: 'missing'" tells more than "'missing'".
+    message = f"{name}: {text}" if cls is DriverError and text != name else text
+    return cls(message, path=path, method=method, cause=name)
 
 
 def error_to_wire(error: CallError) -> tuple[int, dict[str, Any]]:

@@ -100,12 +100,14 @@ class Call:
         """Expect replies, set the deadline if there is to be one, and send."""
         self.open()
         if self.options.timeout_s is not None:
-            self._timer = self.caller.loop.call_later(self.options.timeout_s, self.fail, self._late())
+            self._timer = self.caller.loop.call_later(self.options.timeout_s, self._time_is_up)
             await self._set_deadline(self.options.timeout_s)
         await self.send()
 
     def leave(self) -> None:
         """Expect nothing more."""
+        if self.final.done() and not self.final.cancelled():
+            self.final.exception()  # seen: it may have come while nobody waited for it
         if self._timer:
             self._timer.cancel()
         self.caller.unwatch(self)
@@ -129,8 +131,14 @@ class Call:
         self.body = b""
         self.headers[h.PARTS] = str(len(self.parts))
 
+    def _time_is_up(self) -> None:
+        self.fail(self._late())
+
     def _late(self) -> DeadlineExceeded:
-        return DeadlineExceeded(f"no result within {self.options.timeout_s:g} s", path=self.path, method=self.method)
+        connection = self.caller.connection
+        why = "" if connection.connected.is_set() else f": the broker at {connection.context.url} is not reachable"
+        text = f"no result within {self.options.timeout_s:g} s{why}"
+        return DeadlineExceeded(text, path=self.path, method=self.method)
 
     async def _set_deadline(self, timeout_s: float) -> None:
         end = time.monotonic() + timeout_s

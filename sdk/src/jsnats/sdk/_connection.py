@@ -323,7 +323,7 @@ class Connection:
 
     async def _on_disconnect(self) -> None:
         self.connected.clear()
-        if not self.closing:
+        if not self.closing and self._established:
             log.info("%s: lost the broker at %s, reconnecting", self.name, self.context.url)
         self.replies.fail_lost(Disconnected(f"the connection to {self.context.url} was lost before the reply"))
 

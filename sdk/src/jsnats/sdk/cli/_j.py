@@ -18,7 +18,7 @@ _USAGE = """\
 Usage: j [DRIVER]... COMMAND [ARGS]...
 
   Run a command of a driver of the exporter that this shell works with (JSNATS_EXPORTER). Without a command, list what
-  there is; behind one, --help tells more. --json prints results as JSON.
+  there is; behind one, --help tells more.
 
 Example: j dut power on
 """
@@ -39,7 +39,9 @@ def _run(words: list[str]) -> object:
     if not exporter:
         from jsnats.schemas import ConfigurationError
 
-        raise ConfigurationError("JSNATS_EXPORTER is not set: run j inside `jsnats up exporter.yaml`")
+        raise ConfigurationError(
+            "JSNATS_EXPORTER is not set: run j inside `jsnats up exporter.yaml`, or set it to a name of `jsnats ls`"
+        )
     from jsnats.sdk import connect
 
     with connect() as lab:
