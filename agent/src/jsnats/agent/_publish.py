@@ -1,7 +1,7 @@
 """Publish the results of one call to RESULTS: in order, acknowledged, and no faster than they are used.
 
-Messages are pipelined. What is not acknowledged is sent again from the first such message on (go-back-N): after a
-refusal, after a reconnect, after silence. The reader drops what it has, so nothing is lost and nothing comes twice.
+Messages are pipelined. What is not acknowledged is sent again from the first such message on (go-back-N) after a
+reconnect; after silence first that one alone. The reader drops what it has: nothing is lost and nothing comes twice.
 """
 
 from __future__ import annotations
