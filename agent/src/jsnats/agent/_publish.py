@@ -101,8 +101,6 @@ class Publisher:
     def open(self) -> None:
         """Be ready for acknowledgements."""
         self._acks = self.connection.replies.expect(self.subject, self._on_ack, self._on_lost)
-        self._resender = asyncio.ensure_future(self._resend_loop())
-        self.connection.on_reconnect.append(self._resend)
 
     def close(self) -> None:
         """Forget everything; what was stored stays."""
@@ -110,9 +108,9 @@ class Publisher:
             self._resender.cancel()
             self._resender = None
             self.connection.on_reconnect.remove(self._resend)
-            self.connection.replies.drop(self._acks)
-            self._unacked.clear()
-            self._unused.clear()
+        self.connection.replies.drop(self._acks)
+        self._unacked.clear()
+        self._unused.clear()
 
     # ------------------------------------------------------------------ items
 
@@ -195,6 +193,9 @@ class Publisher:
         if self._first_to:
             await self._send_first(message)
         await self._transmit(message)
+        if self._resender is None:  # not before: the first item would wait for it
+            self._resender = asyncio.ensure_future(self._resend_loop())
+            self.connection.on_reconnect.append(self._resend)
         if self._number % 8 == 0:
             await asyncio.sleep(0)  # publish() alone never yields to the loop
 
@@ -203,6 +204,7 @@ class Publisher:
         reply, self._first_to = self._first_to, ""
         with suppress(Disconnected):
             await self.connection.publish(reply, message.body, headers=message.headers | {h.INTERIM: "first"})
+        await asyncio.sleep(0)  # written before the stored copy: the broker hands it on while it stores that
 
     async def _transmit(self, message: _Message, mark: str = "") -> None:
         with suppress(Disconnected):  # the reconnect sends it again

@@ -44,6 +44,8 @@ TELL_MESSAGES = 128
 TELL_BYTES = 4 << 20
 """Credit is renewed when so much has been used, or half a window of items."""
 BACKFILL_S = 0.1
+LINGER_S = 0.02
+"""The subscription of a stream that has ended goes a little later: its reader may be about to make the next call."""
 GAP_S = 15.0
 """A gap that neither the exporter nor the store has filled by then never will be."""
 
@@ -171,12 +173,16 @@ class ResultStream(Call):
         self.finished, self.error_at_end = True, error
         self.leave()
         if self._live:
-            self.caller.connection.spawn(self._live.close())
+            self.caller.loop.call_later(LINGER_S, self._unsubscribe, self._live)
         if self._backfilling:
             self._backfilling.cancel()
         if not self.final.done():
             self.final.cancel()
         self.sink(None)
+
+    def _unsubscribe(self, live: Subscription) -> None:
+        if not self.caller.connection.closing:
+            self.caller.connection.spawn(live.close())
 
     # ------------------------------------------------------------------ credit
 
