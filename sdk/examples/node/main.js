@@ -33,6 +33,9 @@ const main = async ([file, verb, ...rest]) => {
   }
 };
 
+// `| head` has seen enough.
+process.stdout.on("error", (error) => process.exit(error.code === "EPIPE" ? 0 : 1));
+
 main(process.argv.slice(2)).catch((error) => {
   console.error(error instanceof CallError ? `${error.type} (${error.code}): ${error.message}` : error.message);
   process.exitCode = 1;
