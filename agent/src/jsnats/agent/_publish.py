@@ -39,7 +39,7 @@ UNUSED_BYTES = 16 << 20
 """Bytes that may be stored ahead of the reader, beside the credit in items."""
 RING = RESULT_RING - UNACKED
 RESEND_S = 1.0
-UNSTORED_S = 30.0
+UNSTORED_S = 15.0
 """After so long without an acknowledgement, over a connection that stands, the call is given up."""
 UNLIMITED = 1 << 62
 MAX_ITEM = 64 << 20
@@ -189,7 +189,7 @@ class Publisher:
         self._unused.append((end[0], len(body)))
         self._unused_bytes += len(body)
         if len(self._unacked) == 1:
-            self._progress_at = asyncio.get_running_loop().time()
+            self._progress_at = self._stored_at = asyncio.get_running_loop().time()
         if self._first_to:
             await self._send_first(message)
         await self._transmit(message)
@@ -253,7 +253,9 @@ class Publisher:
             if not self._unacked or not self.connection.connected.is_set():
                 self._stored_at = now
             elif now - self._stored_at > UNSTORED_S:
-                self._fail(OutcomeUnknown("results cannot be stored: the broker does not acknowledge them"))
+                self._fail(
+                    OutcomeUnknown("results cannot be stored, the broker does not acknowledge them: is its disk full?")
+                )
             elif now - self._progress_at > RESEND_S:
                 # Only the first: a broker that was merely slow stores each copy, and the ring has not room for all.
                 self._progress_at = now

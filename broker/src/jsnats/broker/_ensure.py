@@ -100,7 +100,9 @@ async def _change(nc: Connection, request: str, config: dict[str, Any]) -> None:
                 f"the broker has no room for {stream} ({config['max_bytes']} bytes): choose a smaller --store-size"
             )
             raise BrokerUnfit(message) from error
-        raise BrokerUnfit(f"the broker refused the stream {stream}: {error}") from error
+        raise BrokerUnfit(
+            f"the broker refused the stream {stream}: {error} (is its disk full? its log says more)"
+        ) from error
 
 
 def stream_config(spec: StreamSpec, total_bytes: int) -> dict[str, Any]:

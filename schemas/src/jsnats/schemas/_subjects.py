@@ -14,7 +14,6 @@ from typing import NamedTuple
 from ._errors import InvalidName, ProtocolError
 from ._names import MAX_SUBJECT, NAME, is_user_token
 
-ROOT = "jsnats."
 EXPORTER, USER, VIEWER, SCHEDULER, ADMIN = "exporter", "user", "viewer", "scheduler", "admin"
 ROLES = (EXPORTER, USER, VIEWER, SCHEDULER, ADMIN)
 
