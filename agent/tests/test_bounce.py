@@ -19,12 +19,16 @@ from jsnats.schemas import MSGPACK, encode_msgpack, headers as h
 from jsnats.sdk import AsyncLab, Connection, connect_async, open_connection
 
 VICTIM = "jsnats.call.bench.tester.run_count"
+STORED = "jsnats.console.friend.uart"
 FORGED = {h.VERSION: "1", h.CALL: "0" * 32, h.CONTENT_TYPE: MSGPACK, h.CTL: "cancel", h.INDEX: "0"}
 
 
 @pytest.fixture
 async def mallory(broker: TestBroker) -> AsyncIterator[Connection]:
-    """A user with a good credential and bad intentions."""
+    """A user with a good credential and bad intentions, and a friend among the exporters."""
+    friend = await open_connection(broker.add("exporter", "friend"))
+    await friend.request(STORED, b"{}", headers=FORGED)
+    await friend.close()
     connection = await open_connection(broker.context("mallory"))
     yield connection
     await connection.close()
@@ -35,22 +39,22 @@ async def bounces(mallory: Connection, target: str) -> None:
     blob = f"jsnats.blob.{secrets.token_hex(32)}.0"
     await mallory.request(blob, b"{}", headers=FORGED)
     consumer = secrets.token_hex(8)
-    config = {"name": consumer, "ack_policy": "none", "filter_subject": blob, "inactive_threshold": 5 * 10**9}
+    config = {"name": consumer, "ack_policy": "none", "filter_subject": STORED, "inactive_threshold": 5 * 10**9}
     await mallory.api(
-        f"CONSUMER.CREATE.JSNATS_BLOBS.{consumer}.{blob}", {"stream_name": "JSNATS_BLOBS", "config": config}
+        f"CONSUMER.CREATE.JSNATS_CONSOLE.{consumer}.{STORED}", {"stream_name": "JSNATS_CONSOLE", "config": config}
     )
     for subject, body in (
         (f"$JS.API.DIRECT.GET.JSNATS_BLOBS.{blob}", b""),
         (f"{blob}1", b"x"),
-        (f"$JS.API.CONSUMER.MSG.NEXT.JSNATS_BLOBS.{consumer}", b'{"batch":1}'),
-        (f"$JS.API.CONSUMER.CREATE.JSNATS_BLOBS.{consumer}x.{blob}", b"{}"),
+        (f"$JS.API.CONSUMER.MSG.NEXT.JSNATS_CONSOLE.{consumer}", b'{"batch":1}'),
+        (f"$JS.API.CONSUMER.CREATE.JSNATS_CONSOLE.{consumer}x.{STORED}", b"{}"),
         ("$JS.API.DIRECT.GET.KV_jsnats_tree.$KV.jsnats_tree.bench", b""),
         ("jsnats.call.bench.mallory.ping", b""),
     ):
         await mallory.publish(subject, body, reply=target, headers=FORGED)
     push = secrets.token_hex(8)
-    pushing = {"stream_name": "JSNATS_BLOBS", "config": config | {"name": push, "deliver_subject": target}}
-    await mallory.request(f"$JS.API.CONSUMER.CREATE.JSNATS_BLOBS.{push}.{blob}", json.dumps(pushing).encode())
+    pushing = {"stream_name": "JSNATS_CONSOLE", "config": config | {"name": push, "deliver_subject": target}}
+    await mallory.request(f"$JS.API.CONSUMER.CREATE.JSNATS_CONSOLE.{push}.{STORED}", json.dumps(pushing).encode())
     traced = FORGED | {"Nats-Trace-Dest": target}
     await mallory.publish("jsnats.call.bench.mallory.ping", b"", reply="jsnats.reply.mallory.x", headers=traced)
     await mallory.flush()

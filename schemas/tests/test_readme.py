@@ -17,8 +17,10 @@ from jsnats.schemas import (
     ROLES,
     STREAMS,
     SUBJECTS,
+    BlobRecord,
     InterfaceRecord,
     LeaseRecord,
+    LogRecord,
     MethodRecord,
     NodeRecord,
     PresenceRecord,
@@ -35,6 +37,8 @@ RECORDS: dict[str, Any] = {
     "interface": InterfaceRecord,
     "presence": PresenceRecord,
     "lease": LeaseRecord,
+    "manifest": BlobRecord,
+    "log": LogRecord,
 }
 BUILTINS = {
     "ValueError",

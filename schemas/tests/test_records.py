@@ -7,13 +7,18 @@ from typing import Any
 import pytest
 
 from jsnats.schemas import (
+    BLOB_CHUNK,
+    BlobRecord,
     InterfaceRecord,
+    InvalidArgument,
     LeaseRecord,
     MethodRecord,
     NodeRecord,
     PresenceRecord,
     ProtocolError,
     TreeRecord,
+    check_digest,
+    chunks_of,
 )
 
 NODE = {"path": "dut", "client": "jsnats.client.DriverClient", "interface": "ab"}
@@ -25,6 +30,7 @@ LEAST: list[tuple[Any, dict[str, Any], tuple[str, ...]]] = [
     (TreeRecord, {"name": "b", "instance": "i", "nodes": [NODE]}, ("name", "instance", "nodes")),
     (PresenceRecord, {"instance": "i"}, ("instance",)),
     (LeaseRecord, {"holder": "ann", "epoch": 3}, ("holder", "epoch")),
+    (BlobRecord, {"sha256": "ab", "size": 5, "chunks": 1}, ("sha256", "size", "chunks")),
 ]
 
 
@@ -92,3 +98,19 @@ def test_digest_is_that_of_the_stored_bytes() -> None:
 def test_digest_sees_the_order_of_arguments() -> None:
     """Two methods with the same arguments in another order are two interfaces: calls by position differ."""
     assert interface("a", "b").digest != interface("b", "a").digest
+
+
+@pytest.mark.parametrize(
+    ("size", "chunks"), [(0, 0), (1, 1), (BLOB_CHUNK, 1), (BLOB_CHUNK + 1, 2), (10 * BLOB_CHUNK - 1, 10)]
+)
+def test_chunks_of(size: int, chunks: int) -> None:
+    """A file has as many chunks as it needs, none when it is empty."""
+    assert chunks_of(size) == chunks
+
+
+@pytest.mark.parametrize("text", ["", "ab", "A" * 64, "g" * 64, "a" * 65, "a" * 63 + "\n", 5, None])
+def test_not_a_digest(text: object) -> None:
+    """What is not 64 hex digits in lower case is refused, before it becomes part of a subject."""
+    with pytest.raises(InvalidArgument, match="64 hex digits"):
+        check_digest(text)
+    assert check_digest("0a" * 32) == "0a" * 32

@@ -13,20 +13,26 @@ from jsnats.schemas import (
     CtlSubject,
     InvalidName,
     ProtocolError,
+    StoreSubject,
     call_subject,
     calls_of,
+    chunk_subject,
     ctl_subject,
     ctls_of,
     grants,
     interface_key,
     lease_key,
     live_subject,
+    manifest_subject,
     parse_call,
     parse_ctl,
+    parse_store,
     presence_key,
     read_grants,
     reply_prefix,
     result_subject,
+    store_key,
+    store_subject,
     tree_key,
 )
 
@@ -43,6 +49,10 @@ BUILT = [
     (tree_key("bench-1"), "$KV.jsnats_tree.bench-1"),
     (interface_key("ab12"), "$KV.jsnats_interface.ab12"),
     (presence_key("bench-1"), "$KV.jsnats_presence.bench-1"),
+    (store_subject("ann", "put"), "jsnats.store.ann.put"),
+    (chunk_subject("ab12", 7), "jsnats.blob.ab12.7"),
+    (manifest_subject("ab12"), "jsnats.blob.ab12"),
+    (store_key("ab12"), "$KV.jsnats_store.ab12"),
     (lease_key("bench-1"), "$KV.jsnats_lab.lease.bench-1"),
 ]
 
@@ -57,7 +67,7 @@ GRANTS: dict[str, tuple[list[str], list[str]]] = {
             "jsnats.up.*.N.*",
             "jsnats.lease.N.*",
             "jsnats.store.N.*",
-            "jsnats.blob.>",
+            "jsnats.blob.*.*",
             *EVERYBODY,
         ],
         ["jsnats.reply.N.>", "jsnats.live.N.*.*", "jsnats.down.N.*.*", *WATCH],
@@ -71,6 +81,8 @@ GRANTS: dict[str, tuple[list[str], list[str]]] = {
             "jsnats.console.N.>",
             "jsnats.log.N.>",
             "jsnats.event.N.>",
+            "jsnats.store.N.*",
+            "jsnats.blob.*.*",
             "$KV.jsnats_tree.N",
             "$KV.jsnats_interface.*",
             "$KV.jsnats_presence.N",
@@ -85,9 +97,11 @@ GRANTS: dict[str, tuple[list[str], list[str]]] = {
             "jsnats.reply.*.>",
             "jsnats.up.*.N.*",
             "jsnats.event.lab.>",
-            "jsnats.blob.>",
+            "jsnats.blob.*.*",
+            "jsnats.blob.*",
             "$KV.jsnats_presence.*",
             "$KV.jsnats_lab.>",
+            "$KV.jsnats_store.*",
             *EVERYBODY,
         ],
         [
@@ -96,6 +110,7 @@ GRANTS: dict[str, tuple[list[str], list[str]]] = {
             "jsnats.down.N.*.*",
             *WATCH,
             "jsnats.lease.*.*",
+            "jsnats.store.*.*",
             "jsnats.store.*.*",
             "$SRV.>",
         ],
@@ -158,6 +173,26 @@ def test_not_a_call(subject: str) -> None:
     """A subject of another kind, without a method or without a user is no call."""
     with pytest.raises(ProtocolError, match="not a call subject"):
         parse_call(subject)
+
+
+def test_parse_store() -> None:
+    """The subject of a request about files comes apart into who asks and what."""
+    assert parse_store("jsnats.store.a=40b.put") == StoreSubject("a=40b", "put")
+
+
+@pytest.mark.parametrize("subject", ["jsnats.store.ann", "jsnats.store.ann.put.x", "jsnats.lease.ann.put", ""])
+def test_not_a_store_request(subject: str) -> None:
+    """A subject of another kind or length is no request about files."""
+    with pytest.raises(ProtocolError, match="not a store subject"):
+        parse_store(subject)
+
+
+@pytest.mark.parametrize("role", [USER, EXPORTER, VIEWER])
+def test_files_cannot_be_listed(role: str) -> None:
+    """The hash is the right to read a file: nobody but the scheduler may create a consumer over the files, or read
+    what the store knows of each."""
+    assert not [each for each in read_grants(role, "n") if "CONSUMER" in each and "BLOBS" in each]
+    assert not [each for each in read_grants(role, "n") if "store" in each]
 
 
 @pytest.mark.parametrize(

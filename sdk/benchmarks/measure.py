@@ -107,6 +107,13 @@ def timed_ms(work: Callable[[], Any]) -> Figures:
     return {"ms": 1e3 * (time.perf_counter() - begin)}
 
 
+def moved(work: Callable[[], Any], size: int) -> Figures:
+    """MB/s of `work()`, which moves `size` bytes."""
+    begin = time.perf_counter()
+    work()
+    return {"mb_s": size / 1e6 / (time.perf_counter() - begin)}
+
+
 def answer(rows: dict[str, Row]) -> None:
     """Serve run.py: the name of a row comes in on a line, its figures go out as JSON on a line."""
     print("ready", flush=True)

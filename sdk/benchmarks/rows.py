@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 JSNATS, FLOOR, JUMPSTARTER, LIMIT = "jsnats", "floor", "jumpstarter", "limit"
+DIRECT = "direct"
+"""No system at all: what the same measurement gives without one."""
 
 Rounds = list[dict[str, dict[str, float]]]
 """For each round: figures by system."""
@@ -53,6 +55,14 @@ ROWS = (
     Row("cli", "j power on", "command", "ms", "ms", (Goal(JUMPSTARTER, 0.5),)),
     Row("inventory", "list of 1 000 exporters", "inventory_1000", "ms", "ms", (Goal(FLOOR, 3),)),
     Row("inventory", "list of 10 000 exporters", "inventory_10000", "ms", "ms", (Goal(FLOOR, 3),)),
+    Row("tunnel", "TCP forward, up", "tunnel_up", "mb_s", "MB/s", (Goal(JUMPSTARTER, 1.2),), True),
+    Row("tunnel", "TCP forward, down", "tunnel_down", "mb_s", "MB/s", (Goal(JUMPSTARTER, 1.2),), True),
+    Row("tunnel", "64-byte echo, p50", "tunnel_echo", "p50", "µs", (Goal(JUMPSTARTER, 1),)),
+    Row("image", "256 MiB image", "image", "mb_s", "MB/s", (Goal(JUMPSTARTER, 1.6),), True),
+    Row("image", "peak memory, client", "image", "client_mib", "MiB", (Goal(JUMPSTARTER, 0.8),)),
+    Row("image", "peak memory, exporter", "image", "exporter_mib", "MiB", (Goal(JUMPSTARTER, 0.8),)),
+    Row("image", "the same image again", "image_again", "mb_s", "MB/s", (Goal(JUMPSTARTER, 1.6),), True),
+    Row("image", "uploaded for it", "image_again", "uploaded_mb", "MB", (Goal(LIMIT, 0),)),
     Row("faults", "killed agent noticed mid-call", "killed", "s", "s", (Goal(LIMIT, 2),)),
 )
 GROUPS = tuple(dict.fromkeys(row.group for row in ROWS))
@@ -66,8 +76,8 @@ def spread(values: list[float]) -> dict[str, float]:
 def summarise(row: Row, rounds: Rounds) -> dict[str, Any]:
     """The line of `row`: each system's figures, and for each goal the ratio, round by round, and whether it is met."""
     by_system = {
-        system: [each[system][row.figure] for each in rounds if system in each]
-        for system in (JSNATS, FLOOR, JUMPSTARTER)
+        system: [each[system][row.figure] for each in rounds if row.figure in each.get(system, ())]
+        for system in (JSNATS, FLOOR, JUMPSTARTER, DIRECT)
     }
     goals = [_judge(row, goal, by_system) for goal in row.goals if goal.against == LIMIT or by_system[goal.against]]
     figures = {system: spread(values) for system, values in by_system.items() if values}
@@ -93,7 +103,10 @@ def table(lines: list[dict[str, Any]]) -> Iterator[str]:
         ours = figures[JSNATS]
         middle = f"{_number(ours['median'])} ({_number(ours['min'])}-{_number(ours['max'])}) {line['unit']}"
         others = [_number(figures[system]["median"]) if system in figures else "-" for system in (FLOOR, JUMPSTARTER)]
-        yield f"{line['row']:30}{middle:>30}{others[0]:>10}{others[1]:>13}  {'; '.join(map(_verdict, line['goals']))}"
+        notes = [*map(_verdict, line["goals"])]
+        if direct := figures.get(DIRECT):
+            notes.append(f"direct: {_number(direct['median'])}")
+        yield f"{line['row']:30}{middle:>30}{others[0]:>10}{others[1]:>13}  {'; '.join(notes)}"
 
 
 def _verdict(goal: dict[str, Any]) -> str:

@@ -10,10 +10,12 @@ import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 
+import peer
+from image import drop_files, peak_mib, renew_image, reset_peak, stored_mb
 from inventory import fill
 from measure import timed_ms
-from rows import FLOOR, GROUPS, JSNATS, ROWS, Rounds, summarise, table
-from sides import Sides, commands, run_command, running_sides
+from rows import DIRECT, FLOOR, GROUPS, JSNATS, JUMPSTARTER, ROWS, Rounds, summarise, table
+from sides import Sides, commands, run_command, running_bytes, running_sides
 
 Measured = dict[str, Rounds]
 """Rounds by the work of a row."""
@@ -69,6 +71,43 @@ def inventory(rounds: int, _jumpstarter: str | None) -> Measured:
         return measured
 
 
+def tunnel(rounds: int, jumpstarter: str | None) -> Measured:
+    """Bytes through a TCP forward, and to the same service without one."""
+    with running_bytes(jumpstarter) as (sides, _image, port):
+
+        def measure(work: str) -> dict[str, dict[str, float]]:
+            return ask_all(sides, work) | {DIRECT: peer.WORKS[work]((peer.HOST, port))}
+
+        return interleaved(rounds, {work: partial(measure, work) for work in peer.WORKS})
+
+
+def image(rounds: int, jumpstarter: str | None) -> Measured:
+    """An image flashed, and flashed again."""
+    with running_bytes(jumpstarter) as (sides, path, _port):
+        admin = sides.broker.context()
+
+        def first() -> dict[str, dict[str, float]]:
+            drop_files(admin)
+            renew_image(path)
+            return {name: with_peaks(sides, name, "image") for name in sides.clients}
+
+        def again() -> dict[str, dict[str, float]]:
+            before = stored_mb(admin)
+            found = ask_all(sides, "image_again", (JSNATS, JUMPSTARTER))
+            found[JSNATS]["uploaded_mb"] = stored_mb(admin) - before
+            return found
+
+        return interleaved(rounds, {"image": first, "image_again": again})
+
+
+def with_peaks(sides: Sides, name: str, work: str) -> dict[str, float]:
+    """One round of one row of one system, and the most memory that its two processes had."""
+    processes = {"client_mib": sides.clients[name].pid, "exporter_mib": sides.exporters[name].pid}
+    for pid in processes.values():
+        reset_peak(pid)
+    return sides.clients[name].ask(work) | {figure: peak_mib(pid) for figure, pid in processes.items()}
+
+
 def faults(rounds: int, _jumpstarter: str | None) -> Measured:
     """Time until a fault is noticed."""
     with running_sides(None) as sides:
@@ -86,6 +125,8 @@ MEASURES: dict[str, Callable[[int, str | None], Measured]] = {
     "streams": partial(traffic, "streams"),
     "cli": cli,
     "inventory": inventory,
+    "tunnel": tunnel,
+    "image": image,
     "faults": faults,
 }
 

@@ -6,11 +6,14 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from image import write_image
 from rows import FLOOR, JSNATS, JUMPSTARTER
 
 from jsnats.broker.testing import TestBroker, running_broker
@@ -23,9 +26,12 @@ STORE = 4_000_000_000
 class Process:
     """One of our scripts. It says `ready` on its first line, and is killed at the end."""
 
-    def __init__(self, python: str, script: str, part: str, argument: Path) -> None:
-        command = [python, str(HERE / script), part, str(argument)]
-        self._inner = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    def __init__(self, python: str, script: str, part: str, *arguments: object, scratch: Path | None = None) -> None:
+        command = [python, str(HERE / script), part, *map(str, arguments)]
+        # What it leaves behind when it is killed goes with the broker's directory.
+        places = {"TMPDIR": str(scratch), "XDG_CACHE_HOME": str(scratch)} if scratch else {}
+        pipe = subprocess.PIPE
+        self._inner = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=os.environ | places)
         self._read(f"{script} {part}", "ready\n")
 
     def _read(self, what: str, expected: str = "") -> str:
@@ -56,14 +62,26 @@ class Process:
         self._inner.communicate()
 
 
+@dataclass(frozen=True, slots=True)
+class Family:
+    """Scripts `<prefix>_<system>.py`, and what else their exporters and clients are told."""
+
+    prefix: str = "side"
+    exporter: tuple[object, ...] = ()
+    client: tuple[object, ...] = ()
+
+
 class Sides:
     """All systems, started. `clients` are asked for rows, `exporters` serve them."""
 
-    def __init__(self, broker: TestBroker, stack: ExitStack, jumpstarter: str | None) -> None:
+    def __init__(self, broker: TestBroker, stack: ExitStack, jumpstarter: str | None, family: Family) -> None:
         self.broker = broker
+        self.family = family
         self.clients: dict[str, Process] = {}
         self.exporters: dict[str, Process] = {}
         self.socket = broker.directory / "jumpstarter-socket"
+        self._scratch = broker.directory / "scratch"
+        self._scratch.mkdir()
         self._stack = stack
         self.start_jsnats_exporter()
         self._start(FLOOR, "exporter", sys.executable, broker.context_path("floor"))
@@ -78,12 +96,14 @@ class Sides:
         self._start(JSNATS, "exporter", sys.executable, self.broker.context_path("bench"))
 
     def _start(self, system: str, part: str, python: str, argument: Path) -> None:
-        process = self._stack.enter_context(Process(python, f"side_{system}.py", part, argument))
+        more = self.family.client if part == "client" else self.family.exporter
+        script = f"{self.family.prefix}_{system}.py"
+        process = self._stack.enter_context(Process(python, script, part, argument, *more, scratch=self._scratch))
         (self.clients if part == "client" else self.exporters)[system] = process
 
 
 @contextmanager
-def running_sides(jumpstarter: str | None) -> Iterator[Sides]:
+def running_sides(jumpstarter: str | None, family: Family = Family()) -> Iterator[Sides]:
     """Start a broker with roles on, and the systems. `jumpstarter` is the Python that has it."""
     with running_broker(total_bytes=STORE) as broker, ExitStack() as stack:
         for role, name in (
@@ -93,7 +113,20 @@ def running_sides(jumpstarter: str | None) -> Iterator[Sides]:
             ("user", "floor-user"),
         ):
             broker.add(role, name)
-        yield Sides(broker, stack, jumpstarter)
+        yield Sides(broker, stack, jumpstarter, family)
+
+
+@contextmanager
+def running_bytes(jumpstarter: str | None) -> Iterator[tuple[Sides, Path, int]]:
+    """Start what moves bytes: the systems, an image of noise, and the service that the forwards lead to."""
+    with (
+        tempfile.TemporaryDirectory(prefix="jsnats-") as directory,
+        Process(sys.executable, "peer.py", "serve") as peer,
+    ):
+        image, port = Path(directory, "image"), int(peer.ask("port")["port"])
+        write_image(image)
+        with running_sides(jumpstarter, Family("bytes", (port,), (image,))) as sides:
+            yield sides, image, port
 
 
 def commands(sides: Sides, jumpstarter: str | None) -> dict[str, dict[str, tuple[list[str], dict[str, str]]]]:

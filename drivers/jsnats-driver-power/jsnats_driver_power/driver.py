@@ -31,7 +31,7 @@ class PowerInterface(Driver, ABC):
         """Return the client of all power drivers."""
         return "jsnats_driver_power.client.PowerClient"
 
-    @export
+    @export(marker="power-on")
     @abstractmethod
     def on(self) -> Awaitable[None] | None:
         """Switch on."""

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 import jsnats_driver_power
 from jsnats.agent import load
 from jsnats.common.utils import serve
-from jsnats.driver import methods_of, progress_sink
+from jsnats.driver import marker_sink, methods_of, progress_sink
 from jsnats_driver_power.common import PowerReading
 from jsnats_driver_power.driver import MockPower, PowerInterface, SyncMockPower, VirtualPowerInterface
 
@@ -100,6 +100,18 @@ def test_plain_functions_run_on_the_drivers_thread_in_a_cycle_too():
         client.cycle(0.0)
     assert len({each for each in relay.told if each != "on"}) == 1
     assert threading.get_ident() not in relay.told
+
+
+@pytest.mark.parametrize("cls", [AsyncRelay, SyncRelay, MockPower, SyncMockPower])
+async def test_switching_on_leaves_a_marker_in_the_consoles(cls):
+    """`on` has the marker whatever decorator a driver gives it; cycle leaves it once, when the power comes."""
+    assert methods_of(cls)["on"].marker == "power-on"
+    assert not methods_of(cls)["cycle"].marker
+    told: list[tuple[str, str]] = []
+    token = marker_sink.set(lambda marker, where: told.append((marker, where)))
+    await cls().cycle(0.0)
+    marker_sink.reset(token)
+    assert told == [("power-on", "on")]
 
 
 @pytest.mark.parametrize("cls", [AsyncRelay, SyncRelay])

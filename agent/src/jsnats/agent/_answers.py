@@ -63,6 +63,8 @@ class Answers:
             await self.reply(reply, call.answer)
         elif call.state == "parts":
             await self.interim(call, "parts", {"have": len(call.parts)})
+        elif call.opened:
+            await self.interim(call, "accepted", call.opened)
         elif call.publisher:
             await self.interim(call, "accepted", {})
 

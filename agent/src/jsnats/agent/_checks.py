@@ -82,9 +82,19 @@ def find(nodes: Mapping[str, Node], path: str, name: str) -> tuple[Node, Method]
     if method is None:
         known = ", ".join(node.methods) or "none"
         raise MethodNotFound(f"no exported method {name!r}: there is {known}{_near(name, node.methods)}")
-    if method.kind == "bytes":
-        raise InvalidArgument("this method is a byte stream and cannot be called")
     return node, method
+
+
+def window_of(headers: Headers, method: Method) -> int:
+    """How many bytes the client of a two-way stream takes, 0 for a call. Raises InvalidArgument for a mix-up."""
+    if (method.kind == "bytes") != (h.WINDOW in headers):
+        way = "open it with stream()" if method.kind == "bytes" else "call it"
+        raise InvalidArgument(f"this method is {'' if method.kind == 'bytes' else 'not '}a byte stream: {way}")
+    if method.kind != "bytes":
+        return 0
+    if h.DETACH in headers:
+        raise InvalidArgument("a byte stream cannot go on without its client")
+    return number(headers[h.WINDOW], h.WINDOW)
 
 
 def _near(name: str, known: Iterable[str]) -> str:

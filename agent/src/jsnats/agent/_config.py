@@ -1,7 +1,8 @@
 """exporter.yaml: what an agent hosts.
 
 `_config_yaml.py` reads files with positions and fills in `${...}`, `_config_nodes.py` makes the drivers,
-`_config_types.py` finds their classes. Everything wrong in all files is reported at once, each by line and path.
+`_config_types.py` finds their classes, `_config_files.py` reads what concerns files. Everything wrong in all files is
+reported at once, each by line and path.
 """
 
 from __future__ import annotations
@@ -16,10 +17,13 @@ from typing import Any, Final, get_args
 from jsnats.driver import Driver, check_tree
 from jsnats.schemas import ConfigurationError, InvalidName, LeasePolicy, check_name
 
+from ._config_files import file_settings
 from ._config_nodes import Builder, Exporter, read_nodes, unknown_key_faults
 from ._config_yaml import Document, Faults, Key, read_documents
+from ._resources import FileSettings
 
-_KEYS: Final = ["name", "labels", "broker", "lease", "hooks", "export", "apiVersion", "kind", "metadata"]
+_KEYS: Final = ["name", "labels", "broker", "lease", "hooks", "cache", "fetch", "export"]
+_FOREIGN_KEYS: Final = ["apiVersion", "kind", "metadata"]
 _JUMPSTARTER_KEYS: Final = ("endpoint", "token", "tls", "grpcOptions")
 _HOOKS: Final = ["beforeLease", "afterLease"]
 
@@ -44,6 +48,7 @@ class LoadedExporter:
     broker: BrokerSettings = field(default_factory=BrokerSettings)
     lease: LeasePolicy | None = None
     hooks: dict[str, Any] = field(default_factory=dict)
+    files: FileSettings = field(default_factory=FileSettings)
 
 
 def load(paths: Sequence[Path]) -> list[LoadedExporter]:
@@ -90,7 +95,7 @@ def _exporter(document: Document) -> Exporter:
     foreign = [key for key in _JUMPSTARTER_KEYS if key in raw]
     for key in foreign:
         document.fault((key,), "is not used here: write broker: {url: ..., credentials: ...}")
-    unknown_key_faults(document, (), {key: None for key in raw if key not in foreign}, _KEYS)
+    unknown_key_faults(document, (), {key: None for key in raw if key not in foreign}, [*_KEYS, *_FOREIGN_KEYS])
     if raw.get("kind", "ExporterConfig") not in ("ExporterConfig", "Exporter"):
         document.fault(("kind",), "is not the kind of an exporter: use ExporterConfig or leave it out")
     return Exporter(_name(document), document, read_nodes(document))
@@ -135,6 +140,7 @@ def _load(builder: Builder, exporter: Exporter) -> LoadedExporter:
         broker=_broker(document),
         lease=_lease(document),
         hooks=_hooks(document),
+        files=file_settings(document),
     )
 
 

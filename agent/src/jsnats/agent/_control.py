@@ -21,7 +21,7 @@ from jsnats.schemas import (
 from jsnats.sdk import Message
 
 from ._dispatch import Dispatcher
-from ._table import OpenCall
+from ._table import Answer, OpenCall
 
 log = logging.getLogger("jsnats.agent")
 
@@ -32,8 +32,8 @@ class Control:
     def __init__(self, dispatcher: Dispatcher) -> None:
         self.dispatcher = dispatcher
 
-    async def on_ctl(self, message: Message) -> None:
-        """Callback of the ctl subscription."""
+    def on_ctl(self, message: Message) -> None:
+        """Listener of the ctl subscription."""
         try:
             subject = parse_ctl(message.subject)
             check_control(message.headers)
@@ -45,31 +45,34 @@ class Control:
             call = self.dispatcher.table.get(subject.user, subject.call)
             if call:
                 call.heard = time.monotonic()
-                await self._act(verb, call, message, kind)
+                self._act(verb, call, message, kind)
         except ProtocolError as error:
             log.warning("%s: ignored a message on %s: %s", self.dispatcher.exporter, message.subject[:120], error)
             return
         if message.reply:
-            await self._answer(message.reply, call, kind if kind == MSGPACK else JSON)
+            self._answer(message.reply, call, kind if kind == MSGPACK else JSON)
 
-    async def _act(self, verb: str, call: OpenCall, message: Message, kind: str) -> None:
+    def _act(self, verb: str, call: OpenCall, message: Message, kind: str) -> None:
         dispatcher = self.dispatcher
         if verb == "cancel":
             dispatcher.cancel(call, "by its caller")
         elif verb == "part":
-            await dispatcher.add_part(call, (message.headers or {}).get(h.PART, ""), message.data)
+            dispatcher.add_part(call, (message.headers or {}).get(h.PART, ""), message.data)
         elif verb in ("credit", "probe", "attach"):
             if call.publisher and message.data:
                 call.publisher.credit(*_credit(decode(message.data, kind)))
             elif call.answer and verb == "probe":
-                await dispatcher.answers.reply(call.reply, call.answer)
+                self._reply(call.reply, call.answer)
         else:
             raise ProtocolError(f"unknown verb {verb[:20]!r}")
 
-    async def _answer(self, reply: str, call: OpenCall | None, kind: str) -> None:
+    def _answer(self, reply: str, call: OpenCall | None, kind: str) -> None:
         state: dict[str, Any] = call.describe() if call else {"state": "unknown"}
         state |= {"instance": self.dispatcher.answers.instance, "time": int(time.time() * 1000)}
-        await self.dispatcher.answers.reply(reply, (encode(state, kind), {h.CONTENT_TYPE: kind}))
+        self._reply(reply, (encode(state, kind), {h.CONTENT_TYPE: kind}))
+
+    def _reply(self, reply: str, answer: Answer) -> None:
+        self.dispatcher.connection.spawn(self.dispatcher.answers.reply(reply, answer))
 
 
 def _credit(content: Any) -> tuple[int, int]:

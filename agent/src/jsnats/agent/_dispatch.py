@@ -1,7 +1,7 @@
 """What happens to a call between its arrival and its start.
 
-The subscription's callback checks and starts; it never awaits a driver, so a long call does not hold up the abort
-that should end it.
+The subscription's callback checks and starts; it awaits nothing, so a long call does not hold up the abort that should
+end it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from jsnats.schemas import (
 from jsnats.sdk import Connection, Message
 
 from ._answers import Answers, error_answer
-from ._checks import call_id, check_retry, deadline_at, find, number
+from ._checks import call_id, check_retry, deadline_at, find, number, window_of
 from ._execute import Executor
 from ._lease import Admission
 from ._service import Service
@@ -73,8 +73,8 @@ class Dispatcher:
         self._since = time.monotonic()
         self._awaited: dict[OpenCall, float | None] = {}
 
-    async def on_call(self, message: Message) -> None:
-        """Callback of the call subscription."""
+    def on_call(self, message: Message) -> None:
+        """Listener of the call subscription: in the read loop, so that a `cancel` never overtakes its call."""
         try:
             subject = parse_call(message.subject)
             if self.auth:
@@ -86,22 +86,22 @@ class Dispatcher:
         kind = JSON
         try:
             kind = content_type(message.headers)
-            await self._accept(subject.user, subject.path, subject.method, message, kind)
+            self._accept(subject.user, subject.path, subject.method, message, kind)
         except (CallError, ProtocolError) as raised:
             refusal = raised if isinstance(raised, CallError) else InvalidArgument(str(raised))
             refusal.path, refusal.method = refusal.path or subject.path, refusal.method or subject.method
-            await self.answers.reply(message.reply, error_answer(refusal, kind))
+            self.connection.spawn(self.answers.reply(message.reply, error_answer(refusal, kind)))
         except Exception as raised:  # a validator of the driver's: unanswered, the caller would ask for ever
             log.exception("%s: %s", self.exporter, message.subject[:120])
             refusal = driver_error(raised, subject.path, subject.method)
-            await self.answers.reply(message.reply, error_answer(refusal, kind))
+            self.connection.spawn(self.answers.reply(message.reply, error_answer(refusal, kind)))
 
-    async def _accept(self, user: str, path: str, name: str, message: Message, kind: str) -> None:
+    def _accept(self, user: str, path: str, name: str, message: Message, kind: str) -> None:
         headers = message.headers or {}
         id_ = call_id(headers)
         known = self.table.get(user, id_)
         if known:
-            await self.answers.again(known, message.reply)
+            self.connection.spawn(self.answers.again(known, message.reply))
             return
         check_retry(headers, self.answers.instance, self._since, self.table)
         deadline = deadline_at(headers)
@@ -111,44 +111,45 @@ class Dispatcher:
             raise Busy(f"{MAX_RUNNING} calls are already open on this driver: try again when some have ended")
         call = OpenCall(user, id_, message.reply, kind, node, method)
         call.progress, call.detached = h.PROGRESS in headers, h.DETACH in headers
+        call.window = window_of(headers, method)
         if h.PARTS in headers:
-            await self._await_parts(call, deadline, number(headers[h.PARTS], h.PARTS))
+            self._await_parts(call, deadline, number(headers[h.PARTS], h.PARTS))
         else:
             self.executor.start(call, _bind(method, message.data, kind), deadline)
 
     # ------------------------------------------------------------------ arguments in parts
 
-    async def _await_parts(self, call: OpenCall, deadline: float | None, count: int) -> None:
+    def _await_parts(self, call: OpenCall, deadline: float | None, count: int) -> None:
         if not 0 < count <= MAX_PARTS:
             raise InvalidArgument(f"{h.PARTS} is a number from 1 to {MAX_PARTS}")
         call.parts_expected = count
         self.table.add(call)
         self._awaited[call] = deadline
-        await self.answers.interim(call, "parts", {"have": 0})
+        self.connection.spawn(self.answers.interim(call, "parts", {"have": 0}))
 
-    async def add_part(self, call: OpenCall, position: str, body: bytes) -> None:
+    def add_part(self, call: OpenCall, position: str, body: bytes) -> None:
         """Take the next part of the arguments; any other is ignored. The last one starts the call."""
         if position != f"{len(call.parts)}/{call.parts_expected}" or call not in self._awaited:
             return
         call.parts.append(body)
         if sum(map(len, call.parts)) > MAX_ARGUMENTS:
-            await self._refuse(call, TooLarge(f"arguments are over the limit of {MAX_ARGUMENTS >> 20} MiB"))
+            self._refuse(call, TooLarge(f"arguments are over the limit of {MAX_ARGUMENTS >> 20} MiB"))
         elif len(call.parts) == call.parts_expected:
-            await self._start_from_parts(call)
+            self._start_from_parts(call)
 
-    async def _start_from_parts(self, call: OpenCall) -> None:
+    def _start_from_parts(self, call: OpenCall) -> None:
         deadline = self._awaited.pop(call)
         body, call.parts, call.parts_expected = b"".join(call.parts), [], 0
         try:
             self.executor.start(call, _bind(call.method, body, call.kind), deadline)
         except (CallError, ProtocolError) as raised:
-            await self._refuse(call, raised if isinstance(raised, CallError) else InvalidArgument(str(raised)))
+            self._refuse(call, raised if isinstance(raised, CallError) else InvalidArgument(str(raised)))
 
-    async def _refuse(self, call: OpenCall, error: CallError) -> None:
+    def _refuse(self, call: OpenCall, error: CallError) -> None:
         self._awaited.pop(call, None)
         call.parts_expected = 0
         error.path, error.method = call.node.path, call.method.name
-        await self.answers.finish(call, error_answer(error, call.kind))
+        self.connection.spawn(self.answers.finish(call, error_answer(error, call.kind)))
 
     # ------------------------------------------------------------------ ending
 
@@ -186,6 +187,8 @@ class Dispatcher:
             needs_caller = call in self._awaited or (call.publisher and not call.detached)
             if needs_caller and settled and now - call.heard > CALLER_GONE_S:
                 self.cancel(call, "its caller is gone")
+        for call in self.executor.streams.look(settled=settled):
+            self.cancel(call, "its client is gone")
 
 
 def _bind(method: Method, body: bytes, kind: str) -> Any:

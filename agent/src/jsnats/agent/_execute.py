@@ -6,9 +6,10 @@ import asyncio
 import contextvars
 import logging
 import time
+from collections.abc import Callable
 from typing import Any
 
-from jsnats.driver import Driver, Method, Node, progress_sink
+from jsnats.driver import Driver, Method, Node, caller, marker_sink, progress_sink
 from jsnats.schemas import (
     CallCancelled,
     CallError,
@@ -20,6 +21,7 @@ from jsnats.schemas import (
 )
 
 from ._answers import Answers, error_answer
+from ._bytes import Streams
 from ._produce import produce_async, produce_sync
 from ._publish import UNLIMITED, Publisher
 from ._runner import Runner, runner_of
@@ -35,7 +37,7 @@ Bound = tuple[tuple[Any, ...], dict[str, Any]]
 
 
 class Executor:
-    """Runs the calls of one exporter."""
+    """Runs the calls of one exporter. `mark` writes a marker, for the method named beside it, into its consoles."""
 
     def __init__(
         self, exporter: str, nodes: dict[str, Node], answers: Answers, stats: dict[tuple[str, str], MethodStats]
@@ -44,6 +46,8 @@ class Executor:
         self.answers = answers
         self.connection = answers.connection
         self.stats = stats
+        self.streams = Streams(exporter, answers)
+        self.mark: Callable[[str, str], None] = lambda marker, where: None
         self.runners: dict[Driver, Runner] = {node.driver: runner_of(node.driver) for node in nodes.values()}
 
     def start(self, call: OpenCall, bound: Bound, deadline: float | None) -> None:
@@ -62,6 +66,10 @@ class Executor:
 
     async def _run(self, call: OpenCall, bound: Bound, deadline: float | None) -> None:
         begin = time.perf_counter_ns()
+        caller.set(call.user)
+        marker_sink.set(self.mark)
+        if call.method.marker:
+            self.mark(call.method.marker, f"{call.node.path}.{call.method.name}".lstrip("."))
         timer = None
         if deadline is not None:
             timer = asyncio.get_running_loop().call_later(deadline - time.monotonic(), call.cancel, LATE)
@@ -75,7 +83,10 @@ class Executor:
 
     async def _unary(self, call: OpenCall, bound: Bound) -> Answer:
         try:
-            result = await self.runners[call.node.driver].call(call.method, *bound)
+            if call.method.kind == "bytes":
+                result = await self.streams.run(call, *bound)
+            else:
+                result = await self.runners[call.node.driver].call(call.method, *bound)
             return await self._result_answer(call, result)
         except asyncio.CancelledError:
             return error_answer(_cancelled(call), call.kind)

@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from importlib.metadata import version
 
-from jsnats.driver import Driver, build_tree, node_records
+from jsnats.driver import Driver, build_tree, marker_sink, node_records
 from jsnats.schemas import BrokerError, LeasePolicy, TreeRecord, calls_of, ctls_of, interface_key, tree_key
 from jsnats.sdk import Conflict, Connection, Context, Subscription, open_connection, put_record
 
@@ -17,7 +17,10 @@ from ._control import Control
 from ._dispatch import Dispatcher
 from ._lease import Admission
 from ._lifecycle import CLOSE_S, Drivers
+from ._logs import LogPublisher
 from ._presence import Presence
+from ._recorder import Recorders
+from ._resources import AgentResources, FileSettings
 from ._service import Service
 
 log = logging.getLogger("jsnats.agent")
@@ -32,6 +35,7 @@ class Spec:
     labels: dict[str, str] = field(default_factory=dict)
     lease: LeasePolicy = "if-held"
     auth: bool = True
+    files: FileSettings = field(default_factory=FileSettings)
 
 
 class Exporter:
@@ -50,6 +54,7 @@ class Exporter:
         self.connection: Connection
         self.dispatcher: Dispatcher
         self._presence: Presence
+        self._recorders: Recorders
         self._admission = Admission(spec.name, spec.lease)
         self._subscriptions: list[Subscription] = []
         self._undo = AsyncExitStack()
@@ -82,9 +87,19 @@ class Exporter:
         name = self.spec.name
         self.connection = await open_connection(self.context, name=f"exporter {name}")
         self._undo.push_async_callback(self.connection.close)
+        self._recorders = Recorders(self.connection, name, self.drivers.own)
         self._presence = Presence(self.connection, name, self.instance, self._on_lost)
         await self._presence.claim()
         self._undo.push_async_callback(self._release)
+        logs = LogPublisher(self.connection, name, self.nodes)
+        self._undo.push_async_callback(logs.close)
+        logs.open()
+        await self._recorders.begin()
+        self._undo.push_async_callback(self._recorders.end)
+        resources = AgentResources(self.context, self.connection, self.spec.files)
+        self._undo.push_async_callback(resources.close)
+        resources.give(self.drivers.own)
+        marker_sink.set(self._recorders.mark)  # for what the drivers do on their own
         self._undo.push_async_callback(self.drivers.end)
         await self.drivers.begin()
         await self._admission.refresh(self.connection)
@@ -115,11 +130,14 @@ class Exporter:
         self.dispatcher = Dispatcher(
             self.connection, name, self.instance, self.nodes, self._admission, service, auth=self.spec.auth
         )
+        self.dispatcher.executor.mark = self._recorders.mark
+        self._undo.push_async_callback(self.dispatcher.executor.streams.close)
         self._undo.push_async_callback(self.dispatcher.cancel_all, "the exporter is stopping", CLOSE_S)
         self._undo.push_async_callback(self._unsubscribe)
         control = Control(self.dispatcher)
-        answering = ((calls_of(name), self.dispatcher.on_call), (ctls_of(name), control.on_ctl), *service.answering())
-        for subject, callback in answering:
+        for subject, listener in ((calls_of(name), self.dispatcher.on_call), (ctls_of(name), control.on_ctl)):
+            self._subscriptions.append(await self.connection.listen(subject, listener))
+        for subject, callback in service.answering():
             self._subscriptions.append(await self.connection.subscribe(subject, callback))
         await self.connection.flush()
         self.connection.on_reconnect.append(self._on_reconnect)
@@ -135,6 +153,7 @@ class Exporter:
     def _on_lost(self) -> None:
         """Two agents of one name would run a power cycle twice: stop answering at once."""
         self.connection.spawn(self._unsubscribe())
+        self.connection.spawn(self._recorders.abandon())
         self.lost.set()
 
     async def _unsubscribe(self) -> None:

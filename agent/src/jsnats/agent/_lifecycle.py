@@ -20,13 +20,18 @@ END_S = 2 * CLOSE_S
 
 
 class Drivers:
-    """The drivers that belong to a tree: those below `root`, not the ones it only refers to in another exporter's."""
+    """The drivers that belong to a tree: those below `root`, not the ones it only refers to in another exporter's.
+
+    `own` has their paths.
+    """
 
     def __init__(self, exporter: str, root: Driver, nodes: dict[str, Node]) -> None:
         self.exporter = exporter
         self._ended = True
         # A driver that stands in several places is one driver, known by the first.
-        self._own = {node.driver: path for path, node in reversed(nodes.items()) if _top(node.driver) is root}
+        self.own = {node.driver: path for path, node in reversed(nodes.items()) if _top(node.driver) is root}
+        for driver in self.own:
+            vars(driver)["_exporter"] = exporter  # its logger says whose it is
 
     async def begin(self) -> None:
         """Start and reset them. Raises ConfigurationError with a line for each that failed."""
@@ -39,7 +44,7 @@ class Drivers:
         if self._ended:
             return
         self._ended = True
-        for driver, path in self._own.items():
+        for driver, path in self.own.items():
             if stuck := runner_of(driver).stuck:
                 log.warning("exporter %s: %s.%s still holds its thread", self.exporter, path, stuck)
         for what, work in (("close", self._runs), ("stop", self._starts)):
@@ -47,14 +52,14 @@ class Drivers:
                 await self._each(what, work(what), END_S)
             except ConfigurationError as error:
                 log.error("%s", error)
-        for driver in self._own:
+        for driver in self.own:
             runner_of(driver).stop()
 
     def _starts(self, name: str) -> Mapping[str, Awaitable[None]]:
-        return {path: getattr(driver, name)() for driver, path in self._own.items()}
+        return {path: getattr(driver, name)() for driver, path in self.own.items()}
 
     def _runs(self, name: str) -> dict[str, Awaitable[None]]:
-        return {path: runner_of(driver).lifecycle(name, CLOSE_S) for driver, path in self._own.items()}
+        return {path: runner_of(driver).lifecycle(name, CLOSE_S) for driver, path in self.own.items()}
 
     async def _each(self, what: str, work: Mapping[str, Awaitable[None]], limit_s: float | None) -> None:
         """Do it for all drivers in parallel, each within `limit_s`; report all failures by path."""

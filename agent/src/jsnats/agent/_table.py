@@ -12,6 +12,7 @@ from collections import Counter, OrderedDict
 from typing import Any
 
 from jsnats.driver import Driver, Method, Node
+from jsnats.sdk import Pipe
 
 from ._publish import Publisher
 
@@ -29,8 +30,10 @@ class OpenCall:
     """One call, from its arrival until its answer is forgotten."""
 
     __slots__ = (
+        "absent",
         "answer",
         "arrived",
+        "asked",
         "counted",
         "detached",
         "ended",
@@ -39,8 +42,10 @@ class OpenCall:
         "kind",
         "method",
         "node",
+        "opened",
         "parts",
         "parts_expected",
+        "pipe",
         "progress",
         "publisher",
         "reason",
@@ -48,6 +53,7 @@ class OpenCall:
         "settled",
         "task",
         "user",
+        "window",
     )
 
     def __init__(self, user: str, call: str, reply: str, kind: str, node: Node, method: Method) -> None:
@@ -63,6 +69,11 @@ class OpenCall:
         self.publisher: Publisher | None = None
         self.parts: list[bytes] = []
         self.parts_expected = 0
+        self.window = 0  # of a two-way stream: what its client takes
+        self.pipe: Pipe | None = None
+        self.opened: dict[str, Any] | None = None
+        self.asked = 0.0
+        self.absent = False
 
     @property
     def streams(self) -> bool:

@@ -11,13 +11,16 @@ import sys
 import threading
 import time
 from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any, Self
 
+import anyio
+from anyio.streams.stapled import StapledObjectStream
 from pydantic import AfterValidator
 from pydantic.dataclasses import dataclass
 
-from jsnats.driver import Driver, export
+from jsnats.driver import Console, Driver, export, exportstream
 
 
 def _never(value: int) -> int:
@@ -137,9 +140,48 @@ class Bench(Driver):
             await asyncio.sleep(pause)
         return steps
 
+    @exportstream
+    @asynccontextmanager
+    async def connect(self, greeting: str = "") -> AsyncGenerator[Any, None]:
+        """Send back what comes, message by message."""
+        ends = anyio.create_memory_object_stream[bytes](32)
+        try:
+            async with StapledObjectStream(*ends) as stream:
+                yield stream, {"greeting": greeting}
+        finally:
+            self.finished += 1
+
+    @exportstream
+    @asynccontextmanager
+    async def tcp(self, port: int) -> AsyncGenerator[Any, None]:
+        """Bytes to and from a TCP port of this host."""
+        try:
+            async with await anyio.connect_tcp("127.0.0.1", port) as stream:
+                yield stream
+        finally:
+            self.finished += 1
+
+    @exportstream
+    @asynccontextmanager
+    async def broken(self) -> AsyncGenerator[Any, None]:
+        """Open, and break."""
+        ends = anyio.create_memory_object_stream[bytes](1)
+        async with StapledObjectStream(*ends) as stream:
+            yield stream
+            raise OSError("the cable is out")
+
     def close(self) -> None:
         """Count the ends of leases."""
         self.closed += 1
+
+
+@dataclass(kw_only=True, eq=False)
+class SocketConsole(Console):
+    """A console whose device is the Unix socket named by JSNATS_TEST_CONSOLE: for an agent in another process."""
+
+    async def open(self) -> anyio.abc.SocketStream:
+        """Connect."""
+        return await anyio.connect_unix(os.environ["JSNATS_TEST_CONSOLE"])
 
 
 _RAISABLE = (

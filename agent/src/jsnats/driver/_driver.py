@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
 from dataclasses import field
 from typing import Any, ClassVar, Final, Self, get_origin
@@ -20,10 +21,20 @@ from typing_extensions import Format, get_annotations
 
 from jsnats.schemas import ConfigurationError
 
+from ._export import marks_of
+from ._resource import ResourceFile, ResourceSink, ResourceStream, opened, resources_of
+
 ProgressSink = Callable[[float, float | None, str], None]
 
 progress_sink: ContextVar[ProgressSink | None] = ContextVar("jsnats_progress_sink", default=None)
 """Where `report_progress` sends to in the current call. It is called in whatever thread the driver runs in."""
+
+caller: ContextVar[str] = ContextVar("jsnats_caller", default="")
+"""Token of the user whose call is running, "" outside a call."""
+
+marker_sink: ContextVar[Callable[[str, str], None] | None] = ContextVar("jsnats_marker_sink", default=None)
+"""Takes a marker and the method it is for (`dut.power.on`), and writes it into the consoles of the exporter whose call
+is running."""
 
 BASE_FIELDS: Final = frozenset({"children", "parent", "description"})
 """Fields that every driver has; they come from the tree, not from a driver's `config`."""
@@ -75,9 +86,13 @@ class Driver:
 
     @property
     def logger(self) -> logging.Logger:
-        """Logger named after the place in the tree, after the class before there is a tree."""
-        placed = vars(self).get("_place")
-        return logging.getLogger(f"jsnats.driver.{placed or type(self).__name__}")
+        """Logger named after exporter and place in its tree; after the class before there is a tree.
+
+        What an exporter's drivers log is also published: `jsnats.log.<exporter>.<path>`.
+        """
+        names = (vars(self).get("_exporter"), vars(self).get("_place"))
+        place = ".".join(name for name in names if name)
+        return logging.getLogger(f"jsnats.driver.{place or type(self).__name__}")
 
     async def start(self) -> None:
         """Called once when the agent starts."""
@@ -97,8 +112,10 @@ class Driver:
         """Call another method of this driver from an async one, whichever kind it is.
 
         A sync method runs on the driver's own thread, as if a client had called it: so logic over a blocking library
-        can be async, and be cancelled between two steps. Without an agent, in a unit test, it runs right here.
+        can be async, and be cancelled between two steps. A method with a marker leaves it in the consoles first.
+        Without an agent, in a unit test, a sync method runs right here.
         """
+        _leave_marker(method)
         if inspect.iscoroutinefunction(method):
             return await method(*args, **kwargs)
         runner = vars(self).get("_runner")
@@ -112,11 +129,43 @@ class Driver:
         if sink is not None:
             sink(done, total, message)
 
+    def resource(self, handle: str, *, decompress: bool = True) -> AbstractAsyncContextManager[ResourceStream]:
+        """Open a file that a caller passed: `async with self.resource(image) as stream:` and `async for` its bytes.
+
+        gzip, xz, bz2 and zstd are decompressed unless told not to. What was read is what the caller meant only when
+        the block ends without an error: BlobCorrupt comes at the end of the file. Raises BlobNotFound, OSError,
+        ValueError for damaged compressed data.
+        """
+        return opened(resources_of(self), handle, decompress=decompress)
+
+    def resource_file(self, handle: str, *, decompress: bool = True) -> ResourceFile:
+        """As `resource`, for a tool that wants a file: the path of one, already checked, to be read only.
+
+        `with self.resource_file(image) as path:` in a sync method, `async with` in an async one. It is gone after
+        the block. OSError when the agent's cache directory has no room.
+        """
+        return resources_of(self).file(handle, decompress=decompress)
+
+    def new_resource(self, name: str = "") -> AbstractAsyncContextManager[ResourceSink]:
+        """Store a file for the caller: `async with self.new_resource("dump.img") as sink:`, `await sink.send(data)`.
+
+        Return `sink.handle` after the block. Raises StorageFull, OSError.
+        """
+        return resources_of(self).create(name)
+
     def _set_place(self, path: str) -> None:
         """Called by `build_tree` with the first path under which the driver was found."""
         vars(self)["_place"] = path
         if "path" not in type(self).__dataclass_fields__:
             self.path = path
+
+
+def _leave_marker(method: Callable[..., Any]) -> None:
+    sink, driver = marker_sink.get(), getattr(method, "__self__", None)
+    mark = marks_of(type(driver)).get(method.__name__) if sink and isinstance(driver, Driver) else None
+    if sink and mark and mark.marker:
+        place = vars(driver).get("_place")
+        sink(mark.marker, f"{place}.{method.__name__}" if place else method.__name__)
 
 
 def _own_fields(cls: type) -> set[str]:

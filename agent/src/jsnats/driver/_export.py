@@ -7,7 +7,7 @@ order. A subclass that overrides an exported method without the decorator keeps 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar, overload
 
 from jsnats.schemas import NAME, ConfigurationError
@@ -16,7 +16,20 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _MARK: Final = "__jsnats_export__"
 
-LIFECYCLE: Final = frozenset({"client", "start", "stop", "reset", "close", "invoke", "report_progress"})
+LIFECYCLE: Final = frozenset(
+    {
+        "client",
+        "start",
+        "stop",
+        "reset",
+        "close",
+        "invoke",
+        "report_progress",
+        "resource",
+        "resource_file",
+        "new_resource",
+    }
+)
 """Methods of every driver; the agent calls them, a client never does."""
 
 
@@ -26,19 +39,22 @@ class Mark:
 
     parallel: bool = False
     bytes: bool = False
+    marker: str = ""
 
 
 @overload
 def export(func: F, /) -> F: ...
 @overload
-def export(*, parallel: bool = False) -> Callable[[F], F]: ...
-def export(func: F | None = None, /, *, parallel: bool = False) -> F | Callable[[F], F]:
+def export(*, parallel: bool = False, marker: str = "") -> Callable[[F], F]: ...
+def export(func: F | None = None, /, *, parallel: bool = False, marker: str = "") -> F | Callable[[F], F]:
     """Make a method callable by clients; a generator becomes a stream of its items.
 
-    With `parallel=True` a sync method does not wait for the others of its driver: for abort and the like. Raises
-    ConfigurationError for a name that cannot be exported or for something that is not a method.
+    With `parallel=True` a sync method does not wait for the others of its driver: for abort and the like. A `marker`,
+    such as "power-on", is written into every recorded console of the exporter before the method runs, by a call or by
+    `invoke`; an override keeps it. Raises ConfigurationError for a name that cannot be exported or for something that
+    is not a method.
     """
-    mark = Mark(parallel=parallel)
+    mark = Mark(parallel=parallel, marker=marker)
     return _put(func, mark) if func is not None else lambda function: _put(function, mark)
 
 
@@ -68,14 +84,14 @@ def check_exportable(name: str) -> None:
 
 
 def marks_of(cls: type) -> dict[str, Mark]:
-    """Return the exported names of a class, base classes first. The nearest decorator wins; `name = None` in a
-    subclass takes a method out again."""
+    """Return the exported names of a class, base classes first. The nearest decorator wins, but for the marker, which
+    stays; `name = None` in a subclass takes a method out again."""
     marks: dict[str, Mark] = {}
     for name, value in ((name, value) for base in reversed(cls.__mro__) for name, value in vars(base).items()):
         if value is None:
             marks.pop(name, None)
         elif (mark := _mark(value)) is not None:
-            marks[name] = mark
+            marks[name] = mark if mark.marker or name not in marks else replace(mark, marker=marks[name].marker)
     return marks
 
 

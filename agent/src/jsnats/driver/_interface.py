@@ -60,7 +60,8 @@ def _method(cls: type[Driver], name: str, mark: Mark) -> Method:
         params=params_schema(signature, where),
         result=_result(kind, signature.return_annotation, where),
     )
-    return Method(name, kind, is_async, mark.parallel, record, signature, validator_of(signature, where))
+    validator = validator_of(signature, where)
+    return Method(name, kind, is_async, mark.parallel, record, signature, validator, mark.marker)
 
 
 def _kind(func: Callable[..., Any], returns: Any, mark: Mark, where: str) -> tuple[Kind, bool]:

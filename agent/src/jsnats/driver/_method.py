@@ -23,7 +23,7 @@ class Method:
 
     `kind` is "call", "stream" (its result is a generator) or "bytes" (an async context manager of a byte stream).
     `is_async` says that it runs on the event loop: calling it returns a coroutine, an async generator or an async
-    context manager. `record` is what is published of it.
+    context manager. `record` is what is published of it. `marker` goes into the consoles before it runs.
     """
 
     name: str
@@ -33,6 +33,7 @@ class Method:
     record: MethodRecord
     signature: inspect.Signature = field(repr=False, compare=False)
     validator: SchemaValidator = field(repr=False, compare=False)
+    marker: str = ""
     needs_nothing: bool = field(init=False, repr=False, compare=False)
     positional_only: tuple[str, ...] = field(init=False, repr=False, compare=False)
 

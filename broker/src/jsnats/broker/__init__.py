@@ -7,6 +7,8 @@
     _server.py    the process of nats-server: start, watch, restart, stop
     _reload.py    its log, and the reload that only the log confirms
     _ensure.py    the streams and buckets, made and kept as the table says
+    _store.py     the store of files: the service, its requests and answers
+    _storekeeper.py, _shelf.py, _garbage.py    what each request does; the files in the streams; which are dropped
     _run.py       all of it together: `run_broker`
     cli.py        `jsnats broker` and `jsnats auth`
     testing.py    a broker for the tests of every part
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from ._roles import Permissions, permissions
     from ._run import Broker, run_broker
     from ._server import BrokerProcess, nats_server_binary
+    from ._store import serving_store
+    from ._storekeeper import Storekeeper
 
 __all__ = [
     "BROKER",
@@ -37,6 +41,7 @@ __all__ = [
     "Permissions",
     "Principal",
     "Settings",
+    "Storekeeper",
     "Usage",
     "check_fit",
     "default_lab_dir",
@@ -48,6 +53,7 @@ __all__ = [
     "permissions",
     "render",
     "run_broker",
+    "serving_store",
     "stream_config",
 ]
 
@@ -71,6 +77,8 @@ _HOME = {
     "permissions": "_roles",
     "render": "_config",
     "run_broker": "_run",
+    "serving_store": "_store",
+    "Storekeeper": "_storekeeper",
     "stream_config": "_ensure",
 }
 

@@ -9,12 +9,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
-from jsnats.schemas import ADMIN, ConfigurationError
+from jsnats.schemas import ADMIN, SCHEDULER, ConfigurationError
 from jsnats.sdk import Context, open_connection
 
 from ._ensure import default_total, ensure_streams
 from ._lab_dir import BROKER, LabDir, Settings
 from ._server import BrokerProcess, reachable
+from ._store import SCHEDULER_NAME, serving_store
 
 
 class Broker:
@@ -30,6 +31,12 @@ class Broker:
         if not self.process.config.auth:
             return Context(url=self.url, name=name, role=ADMIN)
         return replace(self.lab.context(name), url=self.url)
+
+    def is_admin(self, token: str) -> bool:
+        """Whether that principal may do anything; without auth everybody may."""
+        if not self.process.config.auth:
+            return True
+        return any(each.token == token and each.role == ADMIN for each in self.lab.principals())
 
     async def add(self, role: str, name: str) -> Context:
         """Let a principal in, now (see `LabDir.add`)."""
@@ -68,6 +75,7 @@ async def run_broker(
     """
     lab = LabDir(lab_dir)
     await asyncio.to_thread(lab.init)
+    await asyncio.to_thread(lab.add, SCHEDULER, SCHEDULER_NAME)
     with lab.lock() as lock:
         listen = listen or lab.settings().host
         port = lab.settings().port if port is None else port
@@ -76,7 +84,8 @@ async def run_broker(
         async with BrokerProcess(config, lock=lock) as process:
             broker = Broker(lab, process)
             await _provision(broker, settings.store_bytes)
-            yield broker
+            async with serving_store(broker.context(SCHEDULER_NAME), broker.is_admin):
+                yield broker
 
 
 def _settings(lab: LabDir, listen: str, port: int, total_bytes: int | None, auth: bool) -> Settings:

@@ -13,7 +13,9 @@
        |- MethodNotFound (LookupError)     404
        |- DeadlineExceeded (TimeoutError)  408  refused as late, or cancelled by its deadline
        |- OutcomeUnknown                   409  it may or may not have run
+       |- BlobNotFound (LookupError)       410
        |- TooLarge (ValueError)            413
+       |- BlobCorrupt (ValueError)         422
        |- LeaseRequired (PermissionError)  423
        |- VersionMismatch                  426
        |- Busy                             429
@@ -128,10 +130,22 @@ class OutcomeUnknown(CallError):
     code = 409
 
 
+class BlobNotFound(CallError, LookupError):
+    """The lab's store has no such file, or not any more."""
+
+    code = 410
+
+
 class TooLarge(CallError, ValueError):
     """Arguments, a result or a stream item are over the limit."""
 
     code = 413
+
+
+class BlobCorrupt(CallError, ValueError):
+    """What is stored of a file is not what its SHA-256 says."""
+
+    code = 422
 
 
 class LeaseRequired(CallError, PermissionError):
@@ -167,7 +181,7 @@ class ExporterOffline(CallError, ConnectionError):
 
 
 class StorageFull(CallError, OSError):
-    """The broker's store has no room for the results."""
+    """The broker's store has no room for the results, or for a file."""
 
     code = 507
 

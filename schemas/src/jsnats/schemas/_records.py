@@ -1,4 +1,4 @@
-"""Records in the buckets: an exporter's tree, the interfaces of its drivers, its presence, its lease.
+"""Stored records: an exporter's tree, the interfaces of its drivers, its presence, its lease, a file.
 
 Stored as JSON, so that any tool reads them. A reader ignores fields it does not know.
 """
@@ -6,11 +6,12 @@ Stored as JSON, so that any tool reads them. A reader ignores fields it does not
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Self
 
 from ._codec import decode_json, encode_json
-from ._errors import ProtocolError
+from ._errors import InvalidArgument, ProtocolError
 
 Kind = Literal["call", "stream", "bytes"]
 LeasePolicy = Literal["if-held", "required"]
@@ -127,3 +128,48 @@ class LeaseRecord(_Record):
     epoch: int
     end: float = 0.0
     co_holders: list[str] = field(default_factory=list)
+
+
+BLOB_CHUNK = 256 * 1024
+"""Bytes of each chunk of a file but the last."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlobRecord(_Record):
+    """The manifest of a stored file: its bytes are in `chunks` chunks of `chunk` bytes, the last one shorter.
+
+    `owner` is the token of the principal who uploaded it, `created` Unix time in seconds in the store's clock.
+    """
+
+    sha256: str
+    size: int
+    chunks: int
+    chunk: int = BLOB_CHUNK
+    name: str = ""
+    owner: str = ""
+    created: float = 0.0
+
+
+def chunks_of(size: int) -> int:
+    """How many chunks a file of `size` bytes has; none if it is empty."""
+    return -(-size // BLOB_CHUNK)
+
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+def check_digest(value: object) -> str:
+    """Return `value` if it is a SHA-256 in lower-case hex. Raises InvalidArgument."""
+    if not isinstance(value, str) or not _DIGEST.fullmatch(value):
+        raise InvalidArgument(f"{str(value)[:80]!r} is no SHA-256: write all 64 hex digits, in lower case")
+    return value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogRecord(_Record):
+    """One line of a driver's log: `time` is Unix time in seconds in the exporter's clock, `path` the driver's place."""
+
+    time: float
+    level: str
+    path: str
+    message: str

@@ -18,9 +18,10 @@ class StreamSpec:
     """A stream: what it stores, which share of the total it may fill, for how long, and who reads what of it.
 
     `readers` maps a role to the filters it may read with ({name} is the reader's own name). `direct` says whether
-    the role may also read single records by direct get. Ages are seconds, 0 is for ever. `record_ttl` lets a record
-    carry `Nats-TTL`; it leaves no marker when it expires, because nats-server turns roll-ups on for a stream with
-    markers, and one publish with `Nats-Rollup: all` then empties it. `write_once` refuses a second record of a subject.
+    the role may also read single records by direct get, `consumers` whether it may create consumers. Ages are seconds,
+    0 is for ever. `record_ttl` lets a record carry `Nats-TTL`; it leaves no marker when it expires, because nats-server
+    turns roll-ups on for a stream with markers, and one publish with `Nats-Rollup: all` then empties it. `write_once`
+    refuses a second record of a subject.
     """
 
     name: str
@@ -36,6 +37,7 @@ class StreamSpec:
     atomic: bool = False
     readers: tuple[tuple[str, str], ...] = ()
     direct: bool = False
+    consumers: bool = True
 
 
 RESULT_RING = 640
@@ -68,18 +70,20 @@ CONSOLE = StreamSpec(
     republish=("jsnats.console.>", "jsnats.watch.>"),
     readers=(*_read("jsnats.console.>", *_ALL), (EXPORTER, "jsnats.console.{name}.>")),
 )
-LOGS = StreamSpec("JSNATS_LOGS", "jsnats.log.>", 0.05, 7 * DAY, readers=_read("jsnats.log.>", *_ALL))
+LOGS = StreamSpec("JSNATS_LOGS", "jsnats.log.>", 0.045, 7 * DAY, readers=_read("jsnats.log.>", *_ALL))
 EVENTS = StreamSpec("JSNATS_EVENTS", "jsnats.event.>", 0.03, 90 * DAY, readers=_read("jsnats.event.>", *_ALL))
 BLOBS = StreamSpec(
     "JSNATS_BLOBS",
     "jsnats.blob.>",
     0.50,
-    30 * DAY,
+    0,
     discard_new=True,
     max_msgs_per_subject=1,
     write_once=True,
+    # The hash is the right to read a file, and a consumer would list all of them.
     readers=_read("jsnats.blob.>", USER, SCHEDULER, EXPORTER),
     direct=True,
+    consumers=False,
 )
 TREE = StreamSpec(
     "KV_jsnats_tree",
@@ -124,7 +128,10 @@ LAB = StreamSpec(
     readers=(*_read("$KV.jsnats_lab.>", *_ALL), (EXPORTER, "$KV.jsnats_lab.lease.{name}")),
     direct=True,
 )
-STREAMS: tuple[StreamSpec, ...] = (TREE, INTERFACE, PRESENCE, LAB, RESULTS, EVENTS, LOGS, CONSOLE, BLOBS)
+STORE = StreamSpec("KV_jsnats_store", "$KV.jsnats_store.*", 0.005, 0, max_msgs_per_subject=1, kv=True)
+"""What the store service knows about each file. A bucket of its own: only it may read the hashes, and however many
+files there are, leases have room."""
+STREAMS: tuple[StreamSpec, ...] = (TREE, INTERFACE, PRESENCE, LAB, STORE, RESULTS, EVENTS, LOGS, CONSOLE, BLOBS)
 """In the order they are created: the small ones that everything needs come first."""
 
 
@@ -133,7 +140,8 @@ def read_grants(role: str, name: str) -> list[str]:
     subjects: list[str] = []
     for spec in STREAMS:
         filters = [pattern.format(name=name) for reader, pattern in spec.readers if reader == role]
-        subjects += [f"$JS.API.CONSUMER.CREATE.{spec.name}.*.{pattern}" for pattern in filters]
-        subjects += [f"$JS.API.CONSUMER.MSG.NEXT.{spec.name}.*"] if filters else []
+        if filters and spec.consumers:
+            subjects += [f"$JS.API.CONSUMER.CREATE.{spec.name}.*.{pattern}" for pattern in filters]
+            subjects.append(f"$JS.API.CONSUMER.MSG.NEXT.{spec.name}.*")
         subjects += [f"$JS.API.DIRECT.GET.{spec.name}.{pattern}" for pattern in filters] if spec.direct else []
     return subjects

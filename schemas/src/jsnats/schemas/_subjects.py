@@ -46,12 +46,15 @@ SUBJECTS: tuple[SubjectRow, ...] = (
     SubjectRow("jsnats.event.lab.>", (SCHEDULER,), READERS),
     SubjectRow("jsnats.lease.{user}.*", (USER,), (SCHEDULER,)),
     SubjectRow("jsnats.store.{user}.*", (USER,), (SCHEDULER,)),
-    SubjectRow("jsnats.blob.>", CALLERS, ()),
+    SubjectRow("jsnats.store.{exporter}.*", (EXPORTER,), (SCHEDULER,)),
+    SubjectRow("jsnats.blob.*.*", (USER, EXPORTER, SCHEDULER), ()),
+    SubjectRow("jsnats.blob.*", (SCHEDULER,), ()),
     SubjectRow("$SRV.>", (*READERS, EXPORTER), RESPONDERS),
     SubjectRow("$KV.jsnats_tree.{exporter}", (EXPORTER,), ()),
     SubjectRow("$KV.jsnats_interface.*", (EXPORTER,), ()),
     SubjectRow("$KV.jsnats_presence.{exporter}", RESPONDERS, ()),
     SubjectRow("$KV.jsnats_lab.>", (SCHEDULER,), ()),
+    SubjectRow("$KV.jsnats_store.*", (SCHEDULER,), ()),
     SubjectRow("$SYS.REQ.USER.INFO", (EXPORTER, *READERS), ()),
 )
 
@@ -71,6 +74,13 @@ class CtlSubject(NamedTuple):
     exporter: str
     user: str
     call: str
+
+
+class StoreSubject(NamedTuple):
+    """The parts of `jsnats.store.<principal>.<verb>`."""
+
+    principal: str
+    verb: str
 
 
 @lru_cache(1024)
@@ -102,6 +112,14 @@ def parse_ctl(subject: str) -> CtlSubject:
     return CtlSubject(tokens[2], tokens[3], tokens[4])
 
 
+def parse_store(subject: str) -> StoreSubject:
+    """Take the subject of a request about files apart. Raises ProtocolError if it is none."""
+    tokens = subject.split(".")
+    if len(tokens) != 4 or tokens[1] != "store" or not is_user_token(tokens[2]):
+        raise ProtocolError(f"not a store subject: {subject[:80]}")
+    return StoreSubject(tokens[2], tokens[3])
+
+
 def calls_of(exporter: str) -> str:
     """The one wildcard an exporter subscribes for its calls."""
     return f"jsnats.call.{exporter}.>"
@@ -130,6 +148,56 @@ def result_subject(user: str, exporter: str, call: str) -> str:
 def live_subject(user: str, exporter: str, call: str) -> str:
     """Where the broker republishes the stored results of one call."""
     return f"jsnats.live.{user}.{exporter}.{call}"
+
+
+def up_subject(exporter: str, user: str, session: str) -> str:
+    """Where a client publishes the bytes of a two-way stream."""
+    return f"jsnats.up.{exporter}.{user}.{session}"
+
+
+def ups_of(exporter: str) -> str:
+    """The wildcard an exporter subscribes for the bytes of its two-way streams."""
+    return f"jsnats.up.{exporter}.>"
+
+
+def down_subject(user: str, exporter: str, session: str) -> str:
+    """Where an exporter publishes the bytes of a two-way stream."""
+    return f"jsnats.down.{user}.{exporter}.{session}"
+
+
+def console_subject(exporter: str, path: str) -> str:
+    """Where an exporter publishes what the console at `path` says (stored in CONSOLE); the root's path is `=` here."""
+    return f"jsnats.console.{exporter}.{path or '='}"
+
+
+def watch_subject(exporter: str, path: str) -> str:
+    """Where the broker republishes what is stored of a console."""
+    return f"jsnats.watch.{exporter}.{path or '='}"
+
+
+def log_subject(exporter: str, path: str) -> str:
+    """Where an exporter publishes what the driver at `path` logs (stored in LOGS); the root's path is `=` here."""
+    return f"jsnats.log.{exporter}.{path or '='}"
+
+
+def store_subject(principal: str, verb: str) -> str:
+    """Subject of a request about files."""
+    return f"jsnats.store.{principal}.{verb}"
+
+
+def chunk_subject(sha256: str, index: int) -> str:
+    """Where one chunk of a file is stored (in BLOBS)."""
+    return f"jsnats.blob.{sha256}.{index}"
+
+
+def manifest_subject(sha256: str) -> str:
+    """Where the manifest of a file is stored (in BLOBS): it is there when all chunks are."""
+    return f"jsnats.blob.{sha256}"
+
+
+def store_key(sha256: str) -> str:
+    """Subject of what the store knows about the use of a file."""
+    return f"$KV.jsnats_store.{sha256}"
 
 
 def tree_key(exporter: str) -> str:

@@ -5,16 +5,16 @@ The driver is imported when it is asked for, so that a client never loads a hard
 
 from typing import TYPE_CHECKING
 
-from .client import MyDeviceClient, MyHarnessClient
+from .client import MyDeviceClient, MyHarnessClient, MyPortforwardClient
 
 if TYPE_CHECKING:
-    from .driver import MyDevice, MyHarness
+    from .driver import MyDevice, MyHarness, MyPortforward
 
-__all__ = ["MyDevice", "MyDeviceClient", "MyHarness", "MyHarnessClient"]
+__all__ = ["MyDevice", "MyDeviceClient", "MyHarness", "MyHarnessClient", "MyPortforward", "MyPortforwardClient"]
 
 
 def __getattr__(name: str) -> object:
-    if name in ("MyDevice", "MyHarness"):
+    if name in ("MyDevice", "MyHarness", "MyPortforward"):
         from . import driver
 
         return getattr(driver, name)

@@ -1,11 +1,14 @@
-"""The user's side of MyDevice and its harness: never imports the driver."""
+"""The user's side of MyDevice, its harness and its port forward: never imports the driver."""
 
 from collections.abc import Generator
+from ipaddress import IPv6Address, ip_address
+from threading import Event
 
 import click
 
 from jsnats.client import DriverClient
 from jsnats_driver_composite.client import CompositeClient
+from jsnats_driver_network.adapters import TcpPortforwardAdapter
 
 
 class MyDeviceClient(DriverClient):
@@ -63,6 +66,44 @@ class MyHarnessClient(CompositeClient):
     def switch(self, on: bool) -> None:
         """Set the main switch."""
         self.call("switch", on)
+
+
+class MyPortforwardClient(DriverClient):
+    """Client of a service that is reached by a port of this machine."""
+
+    def cli(self) -> click.Group:
+        """Return the commands of `j`."""
+
+        @click.group
+        def base() -> None:
+            """Generic Network Connection"""
+
+        @base.command()
+        @click.option("--address", default="localhost", show_default=True)
+        @click.argument("port", type=int)
+        def forward_tcp(address: str, port: int) -> None:
+            """
+            Forward local TCP port to remote network
+
+            PORT is the TCP port to listen on.
+            """
+
+            with TcpPortforwardAdapter(
+                client=self,
+                local_host=address,
+                local_port=port,
+            ) as addr:
+                host = ip_address(addr[0])
+                port = addr[1]
+                match host:
+                    case IPv6Address():
+                        click.echo("[{}]:{}".format(host, port))
+                    case _:
+                        click.echo("{}:{}".format(host, port))
+
+                Event().wait()
+
+        return base
 
 
 class ExampleClient(DriverClient):

@@ -1,18 +1,23 @@
 import json
+import os
 import socket
+import subprocess
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 from click.testing import CliRunner
 
 from jsnats.client import CompositeClient
 from jsnats.common.exceptions import DriverConnectionError, DriverError
-from jsnats.common.utils import serve
-from jsnats_driver_mydevice import MyDeviceClient, MyHarnessClient
+from jsnats.common.utils import serve, session_broker
+from jsnats_driver_mydevice import MyDeviceClient, MyHarnessClient, MyPortforwardClient
 from jsnats_driver_mydevice.adapter import MyAdapter
 
-from .driver import ExampleDriver, MyDevice, MyHarness
+from .driver import ExampleDriver, MyDevice, MyHarness, MyPortforward
 
 
 @pytest.fixture
@@ -151,3 +156,34 @@ def test_an_adapter_works_through_the_client():
         with MyAdapter(client=client) as device:
             assert device.is_powered()
         assert not client.is_powered()
+
+
+def forward_tcp(client, *words):
+    """Run `forward-tcp` of a client in a process of its own; return it and what it prints first."""
+    code = (
+        "import sys; from jsnats.sdk import connect; lab = connect();"
+        "lab.exporter(sys.argv[1]).cli().main(sys.argv[2:], standalone_mode=False)"
+    )
+    environment = os.environ | {
+        "JSNATS_CONTEXT": str(session_broker().context_path("tester")),
+        "JSNATS_ALLOW": "jsnats_driver_mydevice",
+        "PYTHONPATH": str(Path(__file__).parents[1]),
+    }
+    command = [sys.executable, "-c", code, client.exporter, "forward-tcp", *words]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+    return process, process.stdout.readline().strip()
+
+
+@pytest.mark.parametrize("address", ["localhost", "127.0.0.1", "::1"])
+def test_the_port_forward_of_the_guide(sensor, address):
+    """The guide's command prints where it listens, IPv6 with brackets, and leads to the service until it is ended."""
+    with serve(MyPortforward(host="127.0.0.1", port=sensor)) as client:
+        assert isinstance(client, MyPortforwardClient)
+        process, shown = forward_tcp(client, "--address", address, "0")
+        with process:
+            host, _, port = shown.rpartition(":")
+            assert host == ("[::1]" if address == "::1" else "127.0.0.1")
+            with urlopen(f"http://{host}:{port}/sensor", timeout=10) as answer:
+                assert json.load(answer) == {"value": 21.5}
+            process.terminate()
+            process.stdout.read()

@@ -1,4 +1,4 @@
-"""The exporter's side of MyDevice, and of a harness that holds one."""
+"""The exporter's side of MyDevice, of a harness that holds one, and of a port on the exporter's side."""
 
 import asyncio
 import json
@@ -13,6 +13,7 @@ from pydantic.dataclasses import dataclass
 from jsnats.common.exceptions import DriverError
 from jsnats.driver import Driver
 from jsnats.driver.decorators import export
+from jsnats_driver_network.driver import TcpNetwork
 
 
 class MyConfig(BaseModel):
@@ -132,6 +133,15 @@ class MyHarness(Driver):
     def close(self) -> None:
         """Switch everything off: runs when a lease ends."""
         self.live = False
+
+
+class MyPortforward(TcpNetwork):
+    """A TCP service that users reach by a port of their own machine."""
+
+    @classmethod
+    def client(cls) -> str:
+        """Return the class that users get."""
+        return "jsnats_driver_mydevice.client.MyPortforwardClient"
 
 
 @dataclass(kw_only=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from jsnats.schemas import InterfaceRecord, InvalidArgument
 
 if TYPE_CHECKING:
-    from jsnats.sdk import AsyncLab, AsyncResults, Options
+    from jsnats.sdk import AsyncLab, AsyncResults, DuplexStream, Options
 
 
 class Channel:
@@ -57,6 +57,11 @@ class Channel:
         """Open a stream of results."""
         body = await self.body(node, method, args, kwargs)
         return await self.lab.stream(self.exporter, node.path, method, body, options=options)
+
+    async def open_stream(self, node: Any, method: str, args: Any, kwargs: Any, options: Options) -> DuplexStream:
+        """Open a two-way byte stream."""
+        body = await self.body(node, method, args, kwargs)
+        return await self.lab.open_stream(self.exporter, node.path, method, body, options=options)
 
     def drain(self, node: Any, method: str, args: Any, kwargs: Any, options: Options) -> Iterator[Any]:
         """Iterate over a stream of results from sync code."""

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import AsyncIterator, Callable, Generator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
 from jsnats.schemas import MethodNotFound, MethodRecord, NodeRecord
 
 from ._channel import Channel
+from ._resources import ResourceMethods, bar_of, marked, uploaded
 
 if TYPE_CHECKING:
     import click
 
+    from jsnats.sdk import BlockingStream, DuplexStream
 
-class DriverClient:
+
+class DriverClient(ResourceMethods):
     """A driver as seen from afar. Subclass it to add conveniences; the logic belongs in the driver's exported methods.
 
     `children` are the clients below this one by name, also reachable as attributes. All methods raise CallError and
@@ -79,6 +83,33 @@ class DriverClient:
             for item in batch:
                 yield item
 
+    def open_stream(self, method: str = "connect", *args: Any, **kwargs: Any) -> BlockingStream:
+        """Open a two-way byte stream: what a method with `@exportstream` offers. The caller closes it.
+
+        Bytes survive a restart of the broker or a change of network; the death of the other end is StreamReset.
+        """
+        from jsnats.sdk import BlockingStream
+
+        stream = self._channel.run(self._channel.open_stream(self._node, method, args, kwargs, self._options))
+        assert self._channel.lab.bridge is not None
+        return BlockingStream(stream, self._channel.lab.bridge)
+
+    async def open_stream_async(self, method: str = "connect", *args: Any, **kwargs: Any) -> DuplexStream:
+        """As `open_stream`, for asyncio."""
+        return await self._channel.open_stream(self._node, method, args, kwargs, self._options)
+
+    @contextmanager
+    def stream(self, method: str = "connect", *args: Any, **kwargs: Any) -> Iterator[BlockingStream]:
+        """As `open_stream`, closed at the end of the block."""
+        with self.open_stream(method, *args, **kwargs) as stream:
+            yield stream
+
+    @asynccontextmanager
+    async def stream_async(self, method: str = "connect", *args: Any, **kwargs: Any) -> AsyncIterator[DuplexStream]:
+        """As `stream`, for asyncio. Left by an exception, it is closed without waiting for what was sent."""
+        async with await self.open_stream_async(method, *args, **kwargs) as stream:
+            yield stream
+
     def detach(self, method: str, *args: Any, **kwargs: Any) -> str:
         """Start a call that goes on without us, and return its job id for `lab.job(...)` or `jsnats job attach`."""
         job: str = self._channel.run(self._channel.detach(self._node, method, args, kwargs))
@@ -130,10 +161,14 @@ class DynamicClient(DriverClient):
             raise AttributeError(
                 f"{self.path or 'the root'} has no method {name!r}: it has {', '.join(self.methods) or 'none'}"
             )
-        way = self.streamingcall if record.kind == "stream" else self.call
+        streams = record.kind == "stream"
 
         def method(*args: Any, **kwargs: Any) -> Any:
-            return way(name, *args, **kwargs)
+            given, named, files = marked(record, args, kwargs)
+            if streams and files:
+                given, named = self._channel.run(uploaded(self._channel.lab.blobs, given, named, bar_of(self._options)))
+            way = self.streamingcall if streams else self.call_with_uploads if files else self.call
+            return way(name, *given, **named)
 
         method.__name__, method.__doc__ = name, record.doc
         return method

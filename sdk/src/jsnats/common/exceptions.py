@@ -2,6 +2,8 @@
 
 from jsnats.schemas import (
     AccessDenied,
+    BlobCorrupt,
+    BlobNotFound,
     BrokerError,
     BrokerUnfit,
     BrokerUnreachable,
@@ -31,6 +33,8 @@ from jsnats.schemas import (
 
 __all__ = [
     "AccessDenied",
+    "BlobCorrupt",
+    "BlobNotFound",
     "BrokerError",
     "BrokerUnfit",
     "BrokerUnreachable",

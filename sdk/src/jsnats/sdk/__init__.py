@@ -10,28 +10,46 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ._blobs import BlobInfo, Blobs, size_text
+    from ._blobs_sync import BlockingBlobs
     from ._bridge import shared_bridge
     from ._buckets import Conflict, Record, last_record, put_record
     from ._call import Options, encode_arguments
     from ._caller import Caller
+    from ._chunks import read_blob
     from ._connection import ApiError, Connection, Disconnected, NoResponders, Subscription, open_connection
+    from ._console import ConsoleReader
+    from ._console_record import ConsoleRecord, parse_record
+    from ._console_start import Start
     from ._context import DEFAULT_URL, Context, default_path, find_context
+    from ._duplex import BlockingStream, DuplexStream, StreamReset
     from ._lab import AsyncLab, ExporterInfo, Job, Lab, connect, connect_async
+    from ._logs import read_logs
     from ._nats import Message
-    from ._replay import replay
+    from ._pipe import Pipe, Taker, chunks, deliver
+    from ._replay import last_sequence, replay
     from ._results import AsyncResults, ResultStream
     from ._sync import drain
 
 _WHERE = {
+    "_blobs": ("BlobInfo", "Blobs", "size_text"),
+    "_blobs_sync": ("BlockingBlobs",),
+    "_chunks": ("read_blob",),
     "_buckets": ("Conflict", "Record", "last_record", "put_record"),
     "_bridge": ("shared_bridge",),
     "_call": ("Options", "encode_arguments"),
     "_caller": ("Caller",),
     "_connection": ("ApiError", "Connection", "Disconnected", "NoResponders", "Subscription", "open_connection"),
+    "_console": ("ConsoleReader",),
+    "_console_record": ("ConsoleRecord", "parse_record"),
+    "_console_start": ("Start",),
     "_context": ("DEFAULT_URL", "Context", "default_path", "find_context"),
+    "_duplex": ("BlockingStream", "DuplexStream", "StreamReset"),
     "_lab": ("AsyncLab", "ExporterInfo", "Job", "Lab", "connect", "connect_async"),
+    "_logs": ("read_logs",),
     "_nats": ("Message",),
-    "_replay": ("replay",),
+    "_pipe": ("Pipe", "Taker", "chunks", "deliver"),
+    "_replay": ("last_sequence", "replay"),
     "_results": ("AsyncResults", "ResultStream"),
     "_sync": ("drain",),
 }
@@ -42,31 +60,49 @@ __all__ = [
     "ApiError",
     "AsyncLab",
     "AsyncResults",
+    "BlobInfo",
+    "Blobs",
+    "BlockingBlobs",
+    "BlockingStream",
     "Caller",
     "Conflict",
     "Connection",
+    "ConsoleReader",
+    "ConsoleRecord",
     "Context",
     "Disconnected",
+    "DuplexStream",
     "ExporterInfo",
     "Job",
     "Lab",
     "Message",
     "NoResponders",
     "Options",
+    "Pipe",
     "Record",
     "ResultStream",
+    "Start",
+    "StreamReset",
     "Subscription",
+    "Taker",
+    "chunks",
     "connect",
     "connect_async",
     "default_path",
+    "deliver",
     "drain",
     "encode_arguments",
     "find_context",
     "last_record",
+    "last_sequence",
     "open_connection",
+    "parse_record",
     "put_record",
+    "read_blob",
+    "read_logs",
     "replay",
     "shared_bridge",
+    "size_text",
 ]
 
 

@@ -36,6 +36,8 @@ log = logging.getLogger("jsnats.connection")
 
 Headers = Mapping[str, str]
 Callback = Callable[[Msg], Awaitable[None]]
+Listener = Callable[[Msg], None]
+Subscribe = Callable[[HeaderClient], Awaitable[Any]]
 
 _DENIED = re.compile(r'permissions violation for (publish|subscription) to "([^"]+)"', re.IGNORECASE)
 _HEADER_ROOM = 2048
@@ -57,15 +59,15 @@ class NoResponders(BrokerError):
 class Subscription:
     """A subscription that outlives the client it was made with."""
 
-    def __init__(self, connection: Connection, subject: str, callback: Callback) -> None:
+    def __init__(self, connection: Connection, subject: str, subscribe: Subscribe) -> None:
         self._connection = connection
         self.subject = subject
-        self.callback = callback
+        self._subscribe = subscribe
         self.inner: Any = None
 
     async def attach(self, client: HeaderClient) -> None:
         """Subscribe on `client`, without nats-py's limits: flow is controlled by credit, not by dropping."""
-        self.inner = await client.subscribe(self.subject, cb=self.callback, pending_msgs_limit=0, pending_bytes_limit=0)
+        self.inner = await self._subscribe(client)
 
     async def close(self) -> None:
         """Unsubscribe; nothing more is delivered."""
@@ -104,7 +106,7 @@ class Connection:
         """Make the first connection. Raises BrokerUnreachable or AccessDenied within `timeout_s`."""
         await self._connect(self._client, timeout_s)
         self._established = True
-        await self.subscribe(self.replies.subject, self.replies.deliver)
+        await self.listen(self.replies.subject, self.replies.deliver)
         self.connected.set()
 
     async def _connect(self, client: HeaderClient, timeout_s: float) -> None:
@@ -182,6 +184,10 @@ class Connection:
             if not self._client.is_connected:
                 self.connected.clear()  # nats-py tells only some turns of the loop later: who waits would spin
             raise Disconnected(f"not connected to {self.context.url}") from error
+
+    def push(self, subject: str, body: bytes | memoryview, headers: Headers) -> bool:
+        """Write a small enough message to the socket at once, past every queue; False without a connection."""
+        return self._client.push(subject, body, headers)
 
     def _check_size(self, body: bytes, headers: Headers | None) -> None:
         # One byte over max_payload and the server closes the connection for good.
@@ -280,9 +286,19 @@ class Connection:
 
     # ------------------------------------------------------------------ receiving
 
-    async def subscribe(self, subject: str, callback: Callback) -> Subscription:
-        """Subscribe; the subscription is made again on every reconnect."""
-        subscription = Subscription(self, subject, callback)
+    async def subscribe(self, subject: str, callback: Callback, *, queue: str = "") -> Subscription:
+        """Subscribe; the subscription is made again on every reconnect. Of a `queue`, one member gets each message."""
+        return await self._keep(
+            subject,
+            lambda client: client.subscribe(subject, queue, cb=callback, pending_msgs_limit=0, pending_bytes_limit=0),
+        )
+
+    async def listen(self, subject: str, callback: Listener) -> Subscription:
+        """As `subscribe`, with a quick function that is called in the read loop itself."""
+        return await self._keep(subject, lambda client: client.listen(subject, callback))
+
+    async def _keep(self, subject: str, subscribe: Subscribe) -> Subscription:
+        subscription = Subscription(self, subject, subscribe)
         self._subscriptions.append(subscription)
         await subscription.attach(self._client)
         return subscription

@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
 from jsnats.schemas import (
@@ -18,6 +19,7 @@ from jsnats.schemas import (
     NAME,
     PRESENCE,
     TREE,
+    BrokerError,
     ConfigurationError,
     ExporterOffline,
     InterfaceRecord,
@@ -38,12 +40,16 @@ from ._buckets import is_gone, last_record
 from ._caller import Caller
 from ._connection import Connection, NoResponders, open_connection
 from ._context import Context, find_context
+from ._duplex import DuplexStream, Session
 from ._replay import replay
 from ._results import AsyncResults, ResultStream
 from ._sync import drain
 
 if TYPE_CHECKING:
     from jsnats.client import DriverClient
+
+    from ._blobs import Blobs
+    from ._blobs_sync import BlockingBlobs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,11 +76,26 @@ class AsyncLab:
         self.caller = Caller(connection)
         self.bridge = bridge
         self._interfaces: dict[str, InterfaceRecord] = {}
+        self._bulk: asyncio.Task[Connection] | None = None
 
     @property
     def user(self) -> str:
         """Who we are in this lab."""
         return self.connection.context.name
+
+    @cached_property
+    def blobs(self) -> Blobs:
+        """The files of the lab."""
+        from ._blobs import Blobs
+
+        return Blobs(self.connection, self.bulk)
+
+    async def bulk(self) -> Connection:
+        """A second connection, made when it is first wanted: bytes in masses must not stand before a `cancel`."""
+        if self._bulk is None or (self._bulk.done() and self._bulk.exception()):
+            context = self.connection.context
+            self._bulk = asyncio.ensure_future(open_connection(context, name=f"{self.connection.name} (bulk)"))
+        return await asyncio.shield(self._bulk)
 
     async def tree(self, exporter: str) -> TreeRecord:
         """What an exporter has published. Raises MethodNotFound, naming those that exist, if there is none."""
@@ -130,6 +151,11 @@ class AsyncLab:
         await results.stream.start()
         return results
 
+    async def open_stream(self, exporter: str, path: str, method: str, body: bytes, **options: Any) -> DuplexStream:
+        """Open a two-way byte stream; the body is that of the call."""
+        session = Session(self.caller, await self.bulk(), exporter, path, method, body, **options)
+        return await session.start()
+
     def job(self, job_id: str) -> Job:
         """A call that runs, or ran, without its caller, by the id that `detach` gave."""
         exporter, _, call = job_id.partition(".")
@@ -142,6 +168,9 @@ class AsyncLab:
     async def close(self) -> None:
         """Close the connection; calls that are open fail."""
         await self.caller.close()
+        if self._bulk:
+            with suppress(BrokerError):
+                await (await self._bulk).close()
         await self.connection.close()
 
 
@@ -211,6 +240,13 @@ class Lab:
     def user(self) -> str:
         """Who we are in this lab."""
         return self.inner.user
+
+    @cached_property
+    def blobs(self) -> BlockingBlobs:
+        """The files of the lab."""
+        from ._blobs_sync import BlockingBlobs
+
+        return BlockingBlobs(self.inner.blobs, self._bridge)
 
     def exporters(self) -> list[ExporterInfo]:
         """All exporters the lab knows, by name, present or not."""

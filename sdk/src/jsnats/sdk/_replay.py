@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from datetime import UTC, datetime
 from typing import Any
 
 from jsnats.schemas import (
@@ -23,7 +25,7 @@ from jsnats.schemas import (
 )
 
 from ._assemble import Assembler
-from ._connection import Connection
+from ._connection import Connection, Disconnected
 from ._nats import Msg
 
 BATCH = 2048
@@ -31,60 +33,135 @@ _IDLE_NS = 10 * 10**9
 
 
 async def replay(
-    connection: Connection, stream: str, subject: str, *, after: int = 0, last_per_subject: bool = False
-) -> AsyncIterator[tuple[int, Msg]]:
-    """Yield (sequence, message) of what `stream` holds for `subject`, beyond sequence `after`, until there is no more.
+    connection: Connection,
+    stream: str,
+    subject: str,
+    *,
+    after: int = 0,
+    since: float | None = None,
+    last_per_subject: bool = False,
+    headers_only: bool = False,
+    batch: int = BATCH,
+) -> AsyncGenerator[tuple[int, Msg], None]:
+    """Yield (sequence, message) of what `stream` holds for `subject`, until there is no more.
 
-    With `last_per_subject`, only the newest of each subject. Raises AccessDenied, ApiError, BrokerUnreachable.
+    It begins beyond sequence `after`, or at what was stored at Unix time `since` (in s, of the broker's clock). With
+    `last_per_subject`, only the newest of each subject; with `headers_only`, bodies are empty. At most `batch` messages
+    are under way; the caller may take its time between them. After an outage it goes on. Raises AccessDenied, ApiError,
+    BrokerUnreachable; with `last_per_subject` also Disconnected.
     """
-    name = secrets.token_hex(16)
     config: dict[str, Any] = {
-        "name": name,
         "ack_policy": "none",
         "filter_subject": subject,
         "mem_storage": True,
         "inactive_threshold": _IDLE_NS,
         "deliver_policy": "last_per_subject" if last_per_subject else "all",
+        "headers_only": headers_only,
     }
-    if after and not last_per_subject:
-        config |= {"deliver_policy": "by_start_sequence", "opt_start_seq": after + 1}
+    if since is not None:
+        moment = datetime.fromtimestamp(since, UTC).isoformat()
+        config |= {"deliver_policy": "by_start_time", "opt_start_time": moment}
+    while True:
+        if after and not last_per_subject:
+            config |= {"deliver_policy": "by_start_sequence", "opt_start_seq": after + 1}
+            config.pop("opt_start_time", None)
+        reached = after
+        try:
+            async with aclosing(_consume(connection, stream, subject, config, batch)) as stored:
+                async for sequence, message in stored:
+                    after = sequence
+                    yield sequence, message
+            return
+        except Disconnected:
+            if last_per_subject:
+                raise
+            await connection.wait_connected()
+        except _ConsumerGone:
+            if after == reached or last_per_subject:
+                raise BrokerUnreachable(f"the broker at {connection.context.url} does not read out {stream}") from None
+
+
+async def last_sequence(connection: Connection, stream: str, subject: str) -> int:
+    """Return the sequence beyond which `replay` of that subject finds only what is stored from now on.
+
+    Raises AccessDenied, ApiError, BrokerUnreachable.
+    """
+    name = secrets.token_hex(16)
+    config = {
+        "name": name,
+        "ack_policy": "none",
+        "filter_subject": subject,
+        "mem_storage": True,
+        "inactive_threshold": 10**9,
+        "deliver_policy": "new",
+    }
     created = await connection.api(
         f"CONSUMER.CREATE.{stream}.{name}.{subject}", {"stream_name": stream, "config": config}
     )
+    return int(created["delivered"]["stream_seq"])
+
+
+class _ConsumerGone(Exception):
+    """The reader paused for longer than the broker keeps an idle consumer, or the broker was restarted."""
+
+
+async def _consume(
+    connection: Connection, stream: str, subject: str, config: dict[str, Any], batch: int
+) -> AsyncGenerator[tuple[int, Msg], None]:
+    name = secrets.token_hex(16)
+    created = await connection.api(
+        f"CONSUMER.CREATE.{stream}.{name}.{subject}", {"stream_name": stream, "config": config | {"name": name}}
+    )
     pending = int(created.get("num_pending", 0))
     if pending:
-        async for message in _pull(connection, stream, name, pending):
-            yield message
+        async with aclosing(_pull(connection, stream, name, pending, batch)) as pulled:
+            async for message in pulled:
+                yield message
 
 
-async def _pull(connection: Connection, stream: str, name: str, pending: int) -> AsyncIterator[tuple[int, Msg]]:
-    inbox: asyncio.Queue[Msg] = asyncio.Queue()
+async def _pull(
+    connection: Connection, stream: str, name: str, pending: int, batch: int
+) -> AsyncGenerator[tuple[int, Msg], None]:
+    inbox: asyncio.Queue[Msg | Exception] = asyncio.Queue()
     subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{name}"
     # Messages of a consumer carry the stored subject, so the shared reply subscription could not route them.
     reply = connection.replies.inbox()
     subscription = await connection.subscribe(reply, inbox.put)
+    # Nothing is expected there: it tells at once that the request was refused or the connection lost.
+    watched = connection.replies.expect(subject, inbox.put_nowait, inbox.put_nowait, once=True)
     try:
         while pending:
-            ask = json.dumps({"batch": BATCH, "no_wait": True}).encode()
+            ask = json.dumps({"batch": batch, "no_wait": True}).encode()
             await connection.publish(subject, ask, reply=reply)
-            for _ in range(min(BATCH, pending)):
+            for _ in range(min(batch, pending)):
                 message = await _next(inbox, connection, stream)
                 if message.headers and h.STATUS in message.headers:
-                    return
+                    if message.headers[h.STATUS] in _NO_MORE:
+                        return
+                    raise _ConsumerGone
                 sequence, pending = _delivered(message, stream, name)
                 yield sequence, message
     finally:
+        connection.replies.drop(watched)
         await subscription.close()
 
 
-async def _next(inbox: asyncio.Queue[Msg], connection: Connection, stream: str) -> Msg:
+_NO_MORE = frozenset({"404", "408"})
+
+
+async def _next(inbox: asyncio.Queue[Msg | Exception], connection: Connection, stream: str) -> Msg:
     if not inbox.empty():
-        return inbox.get_nowait()  # a timeout costs more than the message
-    try:
-        async with asyncio.timeout(5.0):
-            return await inbox.get()
-    except TimeoutError:
-        raise BrokerUnreachable(f"the broker at {connection.context.url} stopped while it read out {stream}") from None
+        got = inbox.get_nowait()  # a timeout costs more than the message
+    else:
+        try:
+            async with asyncio.timeout(5.0):
+                got = await inbox.get()
+        except TimeoutError:
+            url = connection.context.url
+            raise BrokerUnreachable(f"the broker at {url} stopped while it read out {stream}") from None
+    if isinstance(got, Exception):
+        raise got
+    return got
 
 
 def _delivered(message: Msg, stream: str, name: str) -> tuple[int, int]:

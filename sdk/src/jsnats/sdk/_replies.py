@@ -55,7 +55,7 @@ class Replies:
         self._count += 1
         return f"{self._prefix}inbox.{self._count}"
 
-    async def deliver(self, message: Msg) -> None:
+    def deliver(self, message: Msg) -> None:
         """Callback of the subscription."""
         waiting = self._waiting.get(message.subject) or self._waiting.get(message.subject.partition("+")[0])
         if waiting:

@@ -102,11 +102,11 @@ class ResultStream(Call):
 
     async def _subscribe(self) -> None:
         connection = self.caller.connection
-        self._live = await connection.subscribe(live_subject(connection.token, self.exporter, self.id), self._on_live)
+        self._live = await connection.listen(live_subject(connection.token, self.exporter, self.id), self._on_live)
 
     # ------------------------------------------------------------------ what comes in
 
-    async def _on_live(self, message: Msg) -> None:
+    def _on_live(self, message: Msg) -> None:
         if self._assembler.floating:
             return  # what is stored comes first
         try:

@@ -6,6 +6,10 @@
     _lab.py        `jsnats ls`, `tree`, `version`
     _call.py       `jsnats call`, `stream`; _call_command.py shows them to Typer
     _job.py        `jsnats job`
+    _console.py    `jsnats console`; _console_click.py is that of `j`, _console_run.py what both do, _console_attach.py
+                   talks to a device, _console_tty.py has terminal and keys, _console_output.py shows records
+    _blob.py       `jsnats blob`; _progress.py is the bar of a transfer, _uploads.py files
+                   as arguments of a call
     _target.py     "bench-1.dut.power.on", found in what the exporter published
     _arguments.py  the words of a command line, turned into the arguments of a method by its schema
     _describe.py   a schema in words: signatures and the help of a method
@@ -26,9 +30,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ._commands import children_command, methods_command
+    from ._console_click import console_command
     from ._guard import exit_code
     from ._j import j_main
     from ._options import ContextFile, Json, Nats
+    from ._output import progress_line
     from ._shell import Session, run_session
 
 __all__ = [
@@ -37,10 +43,12 @@ __all__ = [
     "Nats",
     "Session",
     "children_command",
+    "console_command",
     "exit_code",
     "j_main",
     "main",
     "methods_command",
+    "progress_line",
     "run_session",
 ]
 
@@ -50,9 +58,11 @@ _HOME = {
     "Nats": "_options",
     "Session": "_shell",
     "children_command": "_commands",
+    "console_command": "_console_click",
     "exit_code": "_guard",
     "j_main": "_j",
     "methods_command": "_commands",
+    "progress_line": "_output",
     "run_session": "_shell",
 }
 

@@ -2,7 +2,8 @@
 
 Words are positional arguments in the schema's order, `--name value`, `--name=value` or `name=value`; `--flag` and
 `--no-flag` for booleans. Text stays text; numbers and booleans are read as such; arrays and objects are JSON; bytes
-are the text itself or `@file`; JSON may come from `@file` too. The exporter checks everything again.
+are the text itself or `@file`; JSON may come from `@file` too. What the schema says is a file is the path of one, which
+is uploaded. The exporter checks everything again.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from jsnats.client import Upload
 from jsnats.schemas import InvalidArgument, MethodRecord
+from jsnats.schemas._handles import RESOURCE_FORMAT, is_handle
 
 from ._describe import is_bytes, resolve, type_name, variants
 
@@ -149,6 +152,8 @@ def _read(text: str, schema: Mapping[str, Any]) -> Any:
     kind = schema.get("type")
     if is_bytes(schema):
         return _file(text) if text.startswith("@") else text.encode()
+    if schema.get("format") == RESOURCE_FORMAT:
+        return _upload(text)
     if kind == "string":
         return float(text) if schema.get("format") == "duration" and _is_number(text) else text
     if kind == "integer":
@@ -198,6 +203,16 @@ def _json(text: str, kind: str | None) -> Any:
     if kind in _PYTHON and not isinstance(value, _PYTHON[kind]):
         raise ValueError(text)
     return value
+
+
+def _upload(text: str) -> Upload:
+    """A file that is to be uploaded; the text of a handle is passed on."""
+    if text == "-":
+        return Upload(sys.stdin.buffer)
+    path = Path(text).expanduser()
+    if not is_handle(text) and not path.exists():
+        raise InvalidArgument(f"there is no file {text}: give the path of one, - for standard input, or an URL")
+    return Upload(text if is_handle(text) else path)
 
 
 def _file(text: str) -> bytes:

@@ -27,7 +27,8 @@ CALL_HELP = f"""\
 Usage: jsnats call [OPTIONS] EXPORTER.PATH.METHOD [ARGUMENT]...
 
   Call a method of a driver and print its result. Arguments are given in order, as --name value, or as name=value;
-  arrays and objects as JSON, bytes as text or @file. What stands behind -- belongs to the method.
+  arrays and objects as JSON, bytes as text or @file, files by their path: they are uploaded first. What stands behind
+  -- belongs to the method.
 
 Options:
   --detach        Let it run on its own; print its job id.
@@ -156,23 +157,24 @@ def _call_once(target: Target, found: Words) -> None:
 
     from ._arguments import parse_arguments
     from ._output import print_result, progress_line
+    from ._uploads import call_once
 
     if target.method.kind == "bytes":
         raise _refused(f"{target.subject} is a two-way byte stream: use the command of its driver, `j`")
     given = parse_arguments(found.rest, target.method, target.name)
     with progress_line() as progress:
         options = Options(timeout_s=found.number("timeout", float), on_progress=progress)
-        channel = target.channel
-        result = channel.run(channel.call(target.node, target.name, given.args, given.kwargs, options))
+        result = call_once(target.channel, target.node, target.name, given, options)
     print_result(result, "json" in found.flags)
 
 
 def _detach(target: Target, found: Words) -> None:
     from ._arguments import parse_arguments
     from ._output import print_json
+    from ._uploads import send_files
 
-    given = parse_arguments(found.rest, target.method, target.name)
     channel = target.channel
+    given = send_files(channel, parse_arguments(found.rest, target.method, target.name))
     job = channel.run(channel.detach(target.node, target.name, given.args, given.kwargs))
     print_json({"job": job}) if "json" in found.flags else print(job)
 
@@ -185,8 +187,9 @@ def _print_items(target: Target, found: Words) -> None:
 
     from ._arguments import parse_arguments
     from ._output import print_item
+    from ._uploads import send_files
 
-    given = parse_arguments(found.rest, target.method, target.name)
+    given = send_files(target.channel, parse_arguments(found.rest, target.method, target.name))
     options = Options(timeout_s=found.number("timeout", float))
     limit = found.number("limit", int)
     opened: Any = target.channel.drain(target.node, target.name, given.args, given.kwargs, options)

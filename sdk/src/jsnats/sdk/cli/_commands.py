@@ -13,6 +13,7 @@ from jsnats.schemas import ConfigurationError, MethodRecord
 from ._arguments import parse_arguments
 from ._describe import first_line, method_help
 from ._output import print_item, print_result, progress_line
+from ._uploads import call_once, send_files
 
 
 def methods_command(client: DriverClient) -> click.Group:
@@ -93,10 +94,13 @@ class MethodCommand(_Words):
         given = parse_arguments([word for word in words if word != "--json"], self.method, self.method_name)
         if self.method.kind == "bytes":
             raise ConfigurationError(f"{context.command_path} is a two-way byte stream, which has no plain command")
+        channel, node = self.client._channel, self.client._node
         if self.method.kind == "stream":
+            given = send_files(channel, given)
             for item in self.client.streamingcall(self.method_name, *given.args, **given.kwargs):
                 print_item(item, as_json)
             return
         with progress_line() as progress:
-            result = self.client.options(on_progress=progress).call(self.method_name, *given.args, **given.kwargs)
+            options = self.client.options(on_progress=progress)._options
+            result = call_once(channel, node, self.method_name, given, options)
         print_result(result, as_json)

@@ -24,6 +24,14 @@ def complete_exporter_method(incomplete: str) -> list[str]:
     return [name for name in _ask(lambda lab: _methods(lab, exporter)) if name.startswith(incomplete)]
 
 
+def complete_console(incomplete: str) -> list[str]:
+    """Names of exporters with a dot; behind one, that exporter's consoles."""
+    if "." not in incomplete:
+        return [f"{name}." for name in _ask(_exporters) if name.startswith(incomplete)]
+    exporter = incomplete.partition(".")[0]
+    return [name for name in _ask(lambda lab: _consoles(lab, exporter)) if name.startswith(incomplete)]
+
+
 def _ask(question: Callable[[Lab], list[str]]) -> list[str]:
     from jsnats.sdk import connect
 
@@ -44,3 +52,10 @@ def _methods(lab: Lab, exporter: str) -> list[str]:
         for node in lab.tree(exporter).nodes
         for name in lab.interface(node.interface).methods
     ]
+
+
+def _consoles(lab: Lab, exporter: str) -> list[str]:
+    from ._console_run import console_paths
+
+    assert lab.inner.bridge
+    return lab.inner.bridge.run(console_paths(lab.inner, exporter))

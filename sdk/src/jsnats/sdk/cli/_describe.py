@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jsnats.schemas import MethodRecord
+from jsnats.schemas._handles import RESOURCE_FORMAT
 
 Schema = Mapping[str, Any]
 
@@ -47,8 +48,12 @@ def type_name(schema: Schema, defs: Schema) -> str:
     if kind == "array":
         return f"list[{type_name(schema.get('items', {}), defs)}]"
     if kind == "string":
-        return "bytes" if is_bytes(schema) else str(schema.get("format", "str"))
+        return "bytes" if is_bytes(schema) else _format_name(str(schema.get("format", "str")))
     return _NAMES.get(str(kind), "any")
+
+
+def _format_name(name: str) -> str:
+    return "file" if name == RESOURCE_FORMAT else name
 
 
 def signature(name: str, method: MethodRecord) -> str:
@@ -130,4 +135,6 @@ def _sample_value(schema: Schema, defs: Schema) -> str:
     first = variants(schema, defs)[0]
     if "enum" in first:
         return str(first["enum"][0])
+    if first.get("format") == RESOURCE_FORMAT:
+        return "image.bin"
     return "@file" if is_bytes(first) else _SAMPLES.get(str(first.get("type")), "text")

@@ -26,7 +26,9 @@ _OWN = {
     "tree": (f"{__package__}._lab:tree", "Show the drivers of an exporter and their methods."),
     "call": (f"{__package__}._call_command:call", "Call a method of a driver."),
     "stream": (f"{__package__}._call_command:stream", "Print what a method yields, as it comes."),
+    "console": (f"{__package__}._console:console", "Talk to a console, or read its record."),
     "job": (f"{__package__}._job:job_app", "Follow or end calls that run without their caller."),
+    "blob": (f"{__package__}._blob:blob_app", "Store files in the lab."),
     "version": (f"{__package__}._lab:version", "Print the version."),
 }
 
@@ -119,8 +121,12 @@ def _command(found: Any, name: str) -> Any:
     return command
 
 
-_PLAIN: dict[Any, Callable[[Any], Any]] = {str: str, Path: Path, bool: bool}
-_OURS = {"help", "nats", "context", "exporter", "job_id", "install_completion", "show_completion"}
+_PLAIN: dict[Any, Callable[[Any], Any]] = {str: str, Path: Path, bool: bool, list[str]: list}
+_OURS = {"help", "nats", "context", "exporter", "job_id", "install_completion", "show_completion"} | {
+    *("console", "watch", "since", "from_boot", "from_mark", "log", "search", "no_follow"),
+    *("until", "timeout", "as_json", "timestamps"),
+    *("sha256", "file", "files", "name"),
+}
 
 
 class _Plain:

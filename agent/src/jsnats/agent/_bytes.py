@@ -1,0 +1,218 @@
+"""Two-way byte streams at the exporter: what a driver opened, joined to the bytes of one client."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from contextlib import suppress
+from typing import Any
+
+import anyio
+import anyio.abc
+
+from jsnats.schemas import (
+    CLOSE,
+    END,
+    MESSAGE,
+    WINDOW,
+    DriverConnectionError,
+    DriverError,
+    TooLarge,
+    ack_headers,
+    down_subject,
+    ups_of,
+)
+from jsnats.sdk import Connection, Disconnected, Message, NoResponders, Pipe, chunks, deliver, open_connection
+
+from ._answers import Answers
+from ._table import OpenCall
+
+log = logging.getLogger("jsnats.agent")
+
+SILENT_S = 4.0
+"""After so long without a word from its client, an exporter asks the broker whether the client is there."""
+ABSENT_S = 10.0
+"""How long a client whose connection is gone may take to be back: a restart of the broker, a change of network."""
+GONE_S = 60.0
+"""After so long a silence the client is gone, whatever the broker believes."""
+MAX_MESSAGE = 16 << 20
+
+
+class Session:
+    """One open stream: the driver's end on one side, the pipe to the client on the other."""
+
+    def __init__(self, connection: Connection, subject: str, window: int, *, messages: bool) -> None:
+        self.pipe = Pipe(connection, subject, self, window)
+        self.messages = messages
+        self._received: deque[tuple[bytes, str, int]] = deque()
+        self._parts: list[bytes] = []
+        self._came = asyncio.Event()
+        self._room = asyncio.Event()
+
+    def on_bytes(self, body: bytes, mark: str) -> None:
+        """Bytes from the client."""
+        self._received.append((body, mark, len(body) + bool(mark)))
+        self._came.set()
+
+    def on_room(self) -> None:
+        """More may be sent to the client."""
+        self._room.set()
+
+    def on_over(self, error: Exception | None) -> None:
+        """The call ends a session here, not the pipe."""
+
+    async def run(self, stream: Any) -> None:
+        """Carry bytes both ways until both directions have ended or the client has closed. Raises what the driver's
+        stream raises, DriverConnectionError when the far end has broken it."""
+        tasks = [asyncio.ensure_future(way(stream)) for way in (self._down, self._up)]
+        try:
+            await asyncio.gather(*tasks)
+        except _Closed:
+            return
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
+            raise _broken(error) from error
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+
+    async def _down(self, stream: Any) -> None:
+        pipe, mark = self.pipe, MESSAGE if self.messages else ""
+        while True:
+            try:
+                data = await stream.receive()
+            except anyio.EndOfStream:
+                break
+            for body, after in chunks(bytes(data), mark):
+                while not pipe.may_send:
+                    self._room.clear()
+                    await self._room.wait()
+                pipe.send(body, after)
+        pipe.send(b"", END)
+        while not pipe.all_arrived:
+            self._room.clear()
+            await self._room.wait()
+
+    async def _up(self, stream: Any) -> None:
+        while True:
+            while not self._received:
+                self._came.clear()
+                await self._came.wait()
+            body, mark, size = self._received.popleft()
+            if self.messages and mark in ("", MESSAGE):
+                body = self._message(body, mark)
+            if body or mark == MESSAGE:
+                await stream.send(body)
+            self.pipe.use(size)
+            if mark == CLOSE:
+                raise _Closed
+            if mark == END:
+                await _end(stream)
+                return
+
+    def _message(self, body: bytes, mark: str) -> bytes:
+        self._parts.append(body)
+        if sum(map(len, self._parts)) > MAX_MESSAGE:
+            raise TooLarge(f"a message is over {MAX_MESSAGE >> 20} MiB")
+        if mark != MESSAGE:
+            return b""
+        whole = b"".join(self._parts)
+        self._parts.clear()
+        return whole
+
+
+class _Closed(Exception):
+    """The client has closed both directions."""
+
+
+async def _end(stream: Any) -> None:
+    """Half-close the driver's end, if it knows how and is still there."""
+    if hasattr(stream, "send_eof"):
+        with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
+            await stream.send_eof()
+
+
+def _broken(error: Exception) -> DriverError:
+    cause = error.__cause__ or error.__context__
+    return DriverConnectionError(f"the far end has closed the connection{f': {cause}' if cause else ''}")
+
+
+class Streams:
+    """The open streams of one exporter. Their bytes travel over a connection of their own, made for the first one."""
+
+    def __init__(self, exporter: str, answers: Answers) -> None:
+        self.exporter = exporter
+        self.answers = answers
+        self._sessions: dict[tuple[str, str], OpenCall] = {}
+        self._bulk: asyncio.Task[Connection] | None = None
+
+    async def run(self, call: OpenCall, args: Any, kwargs: Any) -> None:
+        """Open the driver's end, tell the client, and carry bytes until the end. Raises what ends it badly."""
+        bulk = await self._connection()
+        async with getattr(call.node.driver, call.method.name)(*args, **kwargs) as opened:
+            stream, metadata = opened if isinstance(opened, tuple) else (opened, {})
+            subject = down_subject(call.user, self.exporter, call.id)
+            messages = not isinstance(stream, anyio.abc.ByteReceiveStream)
+            session = Session(bulk, subject, call.window, messages=messages)
+            call.pipe = session.pipe
+            call.opened = {"metadata": metadata, "messages": messages, "window": WINDOW}
+            self._sessions[call.user, call.id] = call
+            try:
+                await self.answers.interim(call, "accepted", call.opened)
+                await session.run(stream)
+            finally:
+                del self._sessions[call.user, call.id]
+                session.pipe.close()
+
+    async def _connection(self) -> Connection:
+        if self._bulk is None or (self._bulk.done() and self._bulk.exception()):
+            self._bulk = asyncio.ensure_future(self._connect())
+        return await asyncio.shield(self._bulk)
+
+    async def _connect(self) -> Connection:
+        main = self.answers.connection
+        connection = await open_connection(main.context, name=f"{main.name} (bulk)")
+        await connection.listen(ups_of(self.exporter), self._on_up)
+        await connection.flush()
+        return connection
+
+    def _on_up(self, message: Message) -> None:
+        tokens = message.subject.split(".")
+        call = self._sessions.get((tokens[3], tokens[4])) if len(tokens) == 5 else None
+        deliver(call.pipe if call else None, message)
+        if call:
+            call.heard = time.monotonic()
+
+    def look(self, *, settled: bool) -> list[OpenCall]:
+        """Called a few times a second: keep every stream going; return those whose client is gone."""
+        now, loop_now = time.monotonic(), asyncio.get_running_loop().time()
+        for call in self._sessions.values():
+            assert call.pipe
+            call.pipe.tick(loop_now)
+            if settled and now - call.heard > SILENT_S and now - call.asked > SILENT_S:
+                call.asked = now
+                self.answers.connection.spawn(self._ask(call))
+        return [call for call in self._sessions.values() if settled and self._is_gone(call, now - call.heard)]
+
+    @staticmethod
+    def _is_gone(call: OpenCall, silence: float) -> bool:
+        return silence > GONE_S or (silence > ABSENT_S and call.absent)
+
+    async def _ask(self, call: OpenCall) -> None:
+        """Send an acknowledgement as a request: if nobody is there to take it, the broker says so."""
+        assert call.pipe
+        try:
+            await self.answers.connection.request(
+                call.pipe.subject, headers=ack_headers(*call.pipe.into.ack()), timeout_s=SILENT_S / 2
+            )
+        except NoResponders:
+            call.absent = True
+        except (Disconnected, TimeoutError):
+            call.absent = False
+
+    async def close(self) -> None:
+        """Close the connection of their own."""
+        if self._bulk and not self._bulk.cancelled() and (not self._bulk.done() or not self._bulk.exception()):
+            await (await self._bulk).close()

@@ -1,0 +1,296 @@
+"""Reading a console: what is stored of it, then what it says, every byte once.
+
+The exporter's records are stored in CONSOLE and republished by the broker. A reader subscribes to those, reads the
+store, and goes on with what came meanwhile: the sequence of a message in the stream says where it belongs, and each
+republished one names the sequence before it. So a message that was lost on the way (an outage, a slow reader, a
+cluster that had not heard of us yet) is noticed and read from the store. Nobody has to acknowledge or to wait for
+anybody: any number may watch, none can slow the recording down.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Self
+
+from jsnats.schemas import (
+    CONSOLE,
+    PRESENCE,
+    BrokerError,
+    BrokerUnreachable,
+    ProtocolError,
+    check_live,
+    console_subject,
+    headers as h,
+    presence_key,
+    watch_subject,
+)
+
+from ._buckets import last_record
+from ._connection import Connection, Disconnected, Subscription
+from ._console_record import LOST, ConsoleRecord, Continuity, parse_record
+from ._console_start import Finder, Point, Start
+from ._nats import Msg
+from ._replay import replay
+
+if TYPE_CHECKING:
+    from ._lab import AsyncLab
+
+log = logging.getLogger("jsnats.console")
+
+LIVE_BYTES = 8 << 20
+"""What waits for a slow reader. What does not fit is dropped, and read from the store when its turn comes."""
+BATCH = 128
+"""Messages under way from the store: of at most 64 KiB each, so at most as much as LIVE_BYTES."""
+QUIET_S = 15.0
+"""After such a silence the store is looked at: the last message before it may have been lost on the way."""
+AGAIN_S = 0.5
+_PREVIOUS = "Nats-Last-Sequence"
+_OVERHEAD = 512
+
+OnLink = Callable[[bool], None]
+
+
+class ConsoleReader:
+    """Reads the console at `path` of an exporter. Any number may read; `since` is told at `Start`."""
+
+    def __init__(self, lab: AsyncLab, exporter: str, path: str = "") -> None:
+        self._connection = lab.connection
+        self._exporter = exporter
+        self._path = path
+        self._finder = Finder(lab.connection, exporter, path)
+
+    @property
+    def name(self) -> str:
+        """As it is written: "bench-1.dut.serial"."""
+        return self._finder.name
+
+    async def find(self, since: Start) -> Point:
+        """Look `since` up, for `follow`. Raises ConfigurationError for one that is not there, BrokerError."""
+        await self._connection.wait_connected()
+        return await self._finder.find(since)
+
+    async def absence(self) -> str:
+        """Why nothing can come: the exporter is offline, the broker is away. Empty when both are there."""
+        connection = self._connection
+        if not connection.connected.is_set():
+            return f"the broker at {connection.context.url} is away"
+        try:
+            record = await last_record(connection, PRESENCE.name, presence_key(self._exporter))
+        except BrokerError as error:
+            return str(error)
+        return "" if record and record.body else f"exporter {self._exporter!r} is offline"
+
+    async def replay(self, since: Start = "start") -> AsyncGenerator[ConsoleRecord, None]:
+        """Yield what is stored at the time of the call, from `since` on.
+
+        Raises ConfigurationError for a `since` that is not there, AccessDenied, BrokerUnreachable.
+        """
+        point = await self._finder.find(since)
+        newest = await self._finder.newest()
+        view = _View(point)
+        async with aclosing(self._stored(point)) as stored:
+            async for sequence, record in stored:
+                for each in view.show(record):
+                    yield each
+                if newest is None or sequence >= newest.sequence:
+                    return
+
+    async def follow(
+        self, since: Start | Point = None, on_link: OnLink | None = None
+    ) -> AsyncGenerator[ConsoleRecord, None]:
+        """Yield what is stored from `since` on, then what comes, for ever; outages of any length are waited for.
+
+        `on_link` is told when the broker is lost (False) and back (True). Raises ConfigurationError for a `since` that
+        is not there, AccessDenied, and BrokerUnreachable once the connection has been closed.
+        """
+        await self._connection.wait_connected()
+        point = await self._finder.find(since)
+        view = _View(point)
+        async with _Live(self._connection, self._exporter, self._path, on_link) as live:
+            while True:
+                try:
+                    for each in await self._renewed(live, view):
+                        yield each
+                    async with aclosing(self._stored(view.point)) as stored:
+                        async for sequence, record in stored:
+                            view.pass_to(sequence)
+                            for each in view.show(record):
+                                yield each
+                except BrokerError as error:
+                    await self._wait_out(error, live)
+                    continue
+                while (message := await live.next()) is not None:
+                    if not view.continues(*message):
+                        break
+                    for each in view.take(message[1]):
+                        yield each
+
+    async def _stored(self, point: Point) -> AsyncGenerator[tuple[int, ConsoleRecord | None], None]:
+        subject = console_subject(self._exporter, self._path)
+        found = replay(self._connection, CONSOLE.name, subject, after=point.after, since=point.time, batch=BATCH)
+        async with aclosing(found):
+            async for sequence, message in found:
+                try:
+                    record = parse_record(sequence, message)
+                except ProtocolError as error:
+                    log.warning("ignored record %d of %s: %s", sequence, subject, error)
+                    record = None
+                yield sequence, record
+
+    async def _renewed(self, live: _Live, view: _View) -> list[ConsoleRecord]:
+        """After an outage: a store that is behind us is another one, to be read from its start."""
+        if not live.back:
+            return []
+        newest = await self._finder.newest()
+        live.back = False
+        return view.begin_again() if (newest.sequence if newest else 0) < view.point.after else []
+
+    async def _wait_out(self, error: BrokerError, live: _Live) -> None:
+        live.check()
+        passing = isinstance(error, (BrokerUnreachable, Disconnected))
+        if self._connection.closing or (not passing and not self._connection.just_back):
+            raise error
+        log.info("console of %s: %s; trying again", self._exporter, error)
+        await asyncio.sleep(AGAIN_S)
+        await live.connected()
+
+
+class _View:
+    """What the reader has seen: sequences decide what comes next, offsets whether something is missing."""
+
+    def __init__(self, point: Point) -> None:
+        self.point = point
+        self._gaps = Continuity(point.offset)
+
+    def continues(self, previous: int, record: ConsoleRecord) -> bool:
+        """Say whether a live record is the next one, or an old one; not, if the store has some before it."""
+        return previous <= self.point.after
+
+    def take(self, record: ConsoleRecord) -> Iterator[ConsoleRecord]:
+        """Show a live record unless it has been seen."""
+        if record.sequence > self.point.after:
+            self.pass_to(record.sequence)
+            yield from self.show(record)
+
+    def pass_to(self, sequence: int) -> None:
+        """All up to there is done."""
+        self.point = Point(after=sequence, offset=self.point.offset)
+
+    def show(self, record: ConsoleRecord | None) -> Iterator[ConsoleRecord]:
+        """Yield a record without what lies before the point, and a marker where something is missing."""
+        if record is None:
+            return
+        if self.point.offset is not None:
+            record = record.from_offset(self.point.offset)
+        if record.mark or record.data:
+            yield from self._gaps.check(record)
+
+    def begin_again(self) -> list[ConsoleRecord]:
+        """The store is a new one."""
+        self.point, self._gaps = Point(), Continuity()
+        return [ConsoleRecord(sequence=0, offset=0, time=0.0, mark=LOST, text="the broker has lost what it had stored")]
+
+
+class _Live:
+    """What the broker republishes, as far as it fits; it says when the store has to be read instead."""
+
+    def __init__(self, connection: Connection, exporter: str, path: str, on_link: OnLink | None) -> None:
+        self._connection = connection
+        self._subject = watch_subject(exporter, path)
+        self._on_link = on_link or (lambda there: None)
+        self._waiting: deque[tuple[int, int, ConsoleRecord]] = deque()
+        self._size = 0
+        self._missed = False
+        self._wake = asyncio.Event()
+        self._fault: Exception | None = None
+        self._watched = ""
+        self._subscription: Subscription | None = None
+        self.back = False
+
+    async def __aenter__(self) -> Self:
+        connection = self._connection
+        self._subscription = await connection.listen(self._subject, self._on_message)
+        # No reply is expected: this tells of a lost connection and of a refused subscription.
+        self._watched = connection.replies.expect(self._subject, lambda _: None, self._on_fault, once=True)
+        connection.on_reconnect.append(self._on_back)
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        connection = self._connection
+        connection.on_reconnect.remove(self._on_back)
+        connection.replies.drop(self._watched)
+        if self._subscription and not connection.closing:
+            await self._subscription.close()
+
+    def _on_message(self, message: Msg) -> None:
+        try:
+            check_live(message.subject, message.headers, CONSOLE.name, "jsnats.watch.", "jsnats.console.")
+            headers = message.headers or {}
+            sequence, previous = int(headers[h.SEQUENCE]), int(headers[_PREVIOUS])
+        except (ProtocolError, KeyError, ValueError) as error:
+            log.warning("ignored a message on %s: %s", message.subject, error)
+            return
+        self._keep(sequence, previous, message)
+        self._wake.set()
+
+    def _keep(self, sequence: int, previous: int, message: Msg) -> None:
+        size = len(message.data) + _OVERHEAD
+        try:
+            record = parse_record(sequence, message)
+        except ProtocolError:
+            self._missed = True  # who reads the store steps over it
+            return
+        if self._size + size > LIVE_BYTES:
+            self._missed = True
+        else:
+            self._waiting.append((size, previous, record))
+            self._size += size
+
+    def _on_fault(self, error: Exception) -> None:
+        if isinstance(error, Disconnected):
+            self._on_link(False)
+        else:
+            self._fault = error
+        self._wake.set()
+
+    async def _on_back(self) -> None:
+        self._on_link(True)
+        self.back = self._missed = True
+        self._wake.set()
+
+    def check(self) -> None:
+        """Raise what makes going on useless: no permission, a closed connection."""
+        if self._fault:
+            raise self._fault
+
+    async def next(self) -> tuple[int, ConsoleRecord] | None:
+        """The next (sequence before it, record); None when the store has to be looked at."""
+        while not self._waiting:
+            self.check()
+            if self._missed:
+                self._missed = False
+                return None
+            self._wake.clear()
+            try:
+                async with asyncio.timeout(QUIET_S):
+                    await self._wake.wait()
+            except TimeoutError:
+                return None
+        size, previous, record = self._waiting.popleft()
+        self._size -= size
+        return previous, record
+
+    async def connected(self) -> None:
+        """Wait for the broker as long as it takes. Raises AccessDenied, and BrokerUnreachable when we have closed."""
+        while True:
+            self.check()
+            try:
+                await self._connection.wait_connected()
+                return
+            except BrokerUnreachable:
+                if self._connection.closing:
+                    raise
