@@ -10,6 +10,7 @@ import random
 from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 
+import anyio
 import pytest
 from backports import zstd
 
@@ -114,6 +115,8 @@ async def test_without_an_agent_a_new_file_is_a_temporary_one() -> None:
     """Its handle is its path."""
     async with Bare().new_resource("dump.img") as sink:
         await sink.send(b"dumped")
-    with open(sink.handle, "rb") as file:
-        assert file.read() == b"dumped"
+    async with Bare().resource(sink.handle) as stream:
+        assert await stream.receive() == b"dumped"
+        with pytest.raises(anyio.EndOfStream):
+            await stream.receive()
     os.unlink(sink.handle)

@@ -6,16 +6,17 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import pytest
 from pydantic.dataclasses import dataclass
 
-from jsnats.agent import Exporter, Spec
+from jsnats.agent import Exporter, Spec, _logs
 from jsnats.agent._logs import BACKLOG, LINE
 from jsnats.broker.testing import TestBroker, running_broker
 from jsnats.driver import Driver, export
 from jsnats.schemas import LogRecord
-from jsnats.sdk import Connection, open_connection, read_logs
+from jsnats.sdk import Connection, open_connection, put_record, read_logs
 
 
 @dataclass(kw_only=True)
@@ -134,6 +135,29 @@ async def test_nothing_is_lost_or_doubled_over_a_restart(own_broker: TestBroker,
         while len(await talking.stored(reader)) < 400:
             await asyncio.sleep(0.05)
     assert [each.message for each in await talking.stored(reader)] == [str(number) for number in range(400)]
+
+
+async def test_a_lost_answer_doubles_nothing(
+    own_broker: TestBroker, reader: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A message that was stored, but nobody could say so, is sent again and refused by its expected revision."""
+    stored: list[str] = []
+
+    async def put(connection: Connection, subject: str, body: bytes, **options: Any) -> int:
+        revision = await put_record(connection, subject, body, **options)
+        stored.append(subject)
+        if len(stored) == 2:
+            raise TimeoutError
+        return revision
+
+    monkeypatch.setattr(_logs, "put_record", put)
+    talking = Talking.on(own_broker, "unsure")
+    async with talking.exporter:
+        for number, text in enumerate(("one", "two", "three")):
+            talking.relay.say(text)
+            while len(stored) <= number:
+                await asyncio.sleep(0)
+    assert [each.message for each in await talking.stored(reader)] == ["one", "two", "three"]
 
 
 async def test_an_outage_makes_nobody_wait(own_broker: TestBroker, reader: Connection) -> None:

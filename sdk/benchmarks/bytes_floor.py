@@ -118,7 +118,7 @@ class Exporter:
     async def flash(self, message: Any) -> None:
         """Write what the stream has of an image to a file."""
         image, _, count = message.data.decode().partition(" ")
-        get = f"$JS.API.DIRECT.GET.JSNATS_BLOBS.jsnats.blob.{image}"
+        get = f"$JS.API.DIRECT.GET.JSNATS_BLOBS.jsnats.blob.{NAME}.{image}"
         with tempfile.TemporaryFile(buffering=0) as file:
             await all_in_order(int(count), lambda index: self.nc.request(f"{get}.{index}", timeout=30), file.write)
         await self.nc.publish(message.reply, b"")
@@ -168,7 +168,7 @@ class BytesClient(Client):
 
     async def _store(self, image: str, file: BinaryIO, index: int) -> Any:
         file.seek(index * IMAGE_CHUNK)
-        return await self.nc.request(f"jsnats.blob.{image}.{index}", file.read(IMAGE_CHUNK), timeout=30)
+        return await self.nc.request(f"jsnats.blob.{NAME}.{image}.{index}", file.read(IMAGE_CHUNK), timeout=30)
 
     def _check(self, answer: bytes) -> None:
         assert b'"seq"' in answer, answer

@@ -38,10 +38,10 @@ def peak_mib(pid: int) -> float:
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 1024
 
 
-async def _ask(admin: Context, verb: str) -> dict[str, Any]:
+async def _ask(admin: Context, verb: str, **more: str) -> dict[str, Any]:
     connection = await open_connection(admin, name="benchmark")
     try:
-        return await connection.api(f"STREAM.{verb}.{BLOBS.name}")
+        return await connection.api(f"STREAM.{verb}.{BLOBS.name}", more)
     finally:
         await connection.close()
 
@@ -51,6 +51,6 @@ def stored_mb(admin: Context) -> float:
     return float(asyncio.run(_ask(admin, "INFO"))["state"]["bytes"]) / 1e6
 
 
-def drop_files(admin: Context) -> None:
-    """Make room at the broker for the images of the next round."""
-    asyncio.run(_ask(admin, "PURGE"))
+def drop_chunks(admin: Context, subjects: str) -> None:
+    """Drop files of which the lab's store knows nothing."""
+    asyncio.run(_ask(admin, "PURGE", filter=subjects))

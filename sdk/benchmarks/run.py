@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 import peer
-from image import drop_files, peak_mib, renew_image, reset_peak, stored_mb
+from image import drop_chunks, peak_mib, renew_image, reset_peak, stored_mb
 from inventory import fill
 from measure import timed_ms
 from rows import DIRECT, FLOOR, GROUPS, JSNATS, JUMPSTARTER, ROWS, Rounds, summarise, table
@@ -87,7 +87,8 @@ def image(rounds: int, jumpstarter: str | None) -> Measured:
         admin = sides.broker.context()
 
         def first() -> dict[str, dict[str, float]]:
-            drop_files(admin)
+            sides.clients[JSNATS].ask("forget")  # or the store is full after some rounds
+            drop_chunks(admin, "jsnats.blob.floor.>")
             renew_image(path)
             return {name: with_peaks(sides, name, "image") for name in sides.clients}
 

@@ -180,3 +180,26 @@ async def test_what_nobody_takes_yet_is_asked_again(lab: AsyncLab, broker: TestB
                     found.append(int(reply[1].data))
     assert refused == 4
     assert sorted(found) == list(range(8))
+
+
+_PUT_AND_GET = """
+import re, sys
+from jsnats.sdk import connect
+
+with connect() as lab:
+    lab.blobs.get(lab.blobs.put(sys.argv[1]).sha256, sys.argv[2])
+print(int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) // 1024)
+"""
+
+
+async def test_memory_does_not_grow_with_the_file(broker: TestBroker, tmp_path: Path) -> None:
+    """A process that uploads and downloads 160 MiB never holds more than 80 MiB, half of which is Python."""
+    with (tmp_path / "image").open("wb") as file:
+        for _ in range(160):
+            file.write(os.urandom(16) * 65536)
+    environment = os.environ | {"JSNATS_CONTEXT": str(broker.context_path("alice"))}
+    command = [sys.executable, "-c", _PUT_AND_GET, str(tmp_path / "image"), str(tmp_path / "copy")]
+    process = await asyncio.create_subprocess_exec(*command, env=environment, stdout=subprocess.PIPE)
+    out, _ = await process.communicate()
+    assert process.returncode == 0
+    assert int(out) < 80

@@ -25,7 +25,7 @@ from jsnats.sdk.cli._j import run_words
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "mydevice"
 EXPORTER = EXAMPLE / "examples" / "exporter.yaml"
 README = (EXAMPLE / "README.md").read_text()
-COMPOSITE = EXAMPLE.parents[2] / "drivers" / "jsnats-driver-composite"
+USED = [EXAMPLE.parents[2] / "drivers" / f"jsnats-driver-{name}" for name in ("composite", "network")]
 
 
 def block(language: str) -> str:
@@ -62,7 +62,7 @@ def bench() -> Iterator[Any]:
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder into which the wheel was installed: what a lab has that knows nothing of this checkout."""
     built, site = tmp_path_factory.mktemp("wheel"), tmp_path_factory.mktemp("site")
-    for folder in (EXAMPLE, COMPOSITE):
+    for folder in (EXAMPLE, *USED):
         command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(built)]
         subprocess.run(command, cwd=folder, check=True, capture_output=True)
     for wheel in built.iterdir():
@@ -161,6 +161,7 @@ for point in sorted(distribution("jsnats-driver-mydevice").entry_points):
         "jsnats.adapters MyDevice MyAdapter",
         "jsnats.drivers MyDevice MyDevice",
         "jsnats.drivers MyHarness MyHarness",
+        "jsnats.drivers MyPortforward MyPortforward",
     ]
 
 

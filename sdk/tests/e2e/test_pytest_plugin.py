@@ -395,6 +395,15 @@ def test_a_failing_test_tells_what_its_bench_said(run: Run, pytester: pytest.Pyt
     assert sections(result.stdout.str(), "test_without") == {}
 
 
+def test_a_bench_of_the_whole_session_tells_each_test_its_own(run: Run, pytester: pytest.Pytester) -> None:
+    """Held on from test to test, it still begins anew with each."""
+    pytester.makepyfile(STORY)
+    result = run("--jsnats-exporter", "bench-1", ini="jsnats_scope = session")
+    told = sections(result.stdout.str(), "test_second")["console bench-1.dut.serial"]
+    assert "of the \\x00 second" in told
+    assert "first" not in told
+
+
 @pytest.mark.parametrize("logging", ["no", "all"])
 def test_junit_has_it(run: Run, pytester: pytest.Pytester, logging: str) -> None:
     """It stands in the <system-out> of the failing test, in one element with what pytest may put there."""
@@ -427,16 +436,19 @@ def test_much_is_cut(run: Run, pytester: pytest.Pytester) -> None:
 
 
 def test_a_bench_that_cannot_be_asked(run: Run, pytester: pytest.Pytester) -> None:
-    """Without a broker the report still comes, with a line that says what is missing."""
+    """Without a broker the report still comes, with a line that says what is missing; other tests go on."""
     pytester.makepyfile(
         """
         def test_cut_off(bench, lab):
             lab.close()
             raise RuntimeError("the test's own")
+
+        def test_other():
+            pass
         """
     )
-    result = run("--jsnats-exporter", "bench-1")
-    result.assert_outcomes(failed=1)
+    result = run("--jsnats-exporter", "bench-1", ini="jsnats_scope = session")
+    result.assert_outcomes(failed=1, passed=1)
     assert "the test's own" in result.stdout.str()
     assert (
         "not read: the connection was closed" in sections(result.stdout.str(), "test_cut_off")["exporter log bench-1"]

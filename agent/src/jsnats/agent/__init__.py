@@ -7,6 +7,7 @@ What is where:
     _execute.py    running it; _runner.py where a driver's methods run
     _produce.py    a generator, turned into batches; _publish.py batches, stored in order
     _answers.py    what the caller is told; _table.py what is remembered of a call
+    _recorder.py   what a console says, stored once and in order; _ring.py what waits for that
     _control.py    messages about a running call: cancel, probe, credit, attach, parts
     _presence.py   the exporter's name; _service.py the answers to $SRV
     _resources*.py files that drivers read and make; _cache.py those of the host, _fetch.py those of http(s) servers

@@ -16,6 +16,7 @@ from typing import Any
 
 from jsnats.schemas import (
     RESULT_RING,
+    STORE_FULL,
     CallError,
     OutcomeUnknown,
     StorageFull,
@@ -43,9 +44,6 @@ UNSTORED_S = 15.0
 """After so long without an acknowledgement, over a connection that stands, the call is given up."""
 UNLIMITED = 1 << 62
 MAX_ITEM = 64 << 20
-
-_FULL = {10077, 10047, 10023}
-"""JetStream's err_codes for a store without room: maximum bytes exceeded, insufficient storage or resources."""
 
 
 @dataclass(slots=True)
@@ -236,7 +234,7 @@ class Publisher:
 
     def _refused(self, body: bytes) -> None:
         error = json.loads(body).get("error", {}) if body else {}
-        if error.get("err_code") in _FULL:
+        if error.get("err_code") in STORE_FULL:
             self._fail(StorageFull("the broker's store for results is full: see `jsnats broker df`"))
         elif error:
             self._fail(OutcomeUnknown(f"results cannot be stored: {error.get('description')}"))

@@ -85,7 +85,8 @@ class Recorder(Tap):
         self._sequence, self.offset = last.sequence, last.end
         seconds = max(0, _now_ms() - last.time_ms) / 1000
         about = "" if last.mark == "closed" else "up to "
-        self.mark("gap", f"{about}{seconds:.1f} s not read: agent restarted", seconds=seconds)
+        shown = round(seconds) if seconds >= 10 else round(seconds, 1)
+        self.mark("gap", f"{about}{shown} s not read: agent restarted", seconds=seconds)
 
     # ------------------------------------------------------------------ what the console says
 

@@ -60,7 +60,7 @@ class Gap:
     def marker(self) -> Block:
         """The marker that stands in their place."""
         seconds = max(0, self.until_ms - self.since_ms) / 1000
-        text = f"{self.bytes} bytes of {seconds:g} s not recorded: the broker was away too long"
+        text = f"{self.bytes} bytes of {seconds:g} s not recorded: the broker took nothing for too long"
         body = json.dumps({"text": text, "seconds": seconds, "bytes": self.bytes}).encode()
         return Block(self.offset, self.until_ms, bytearray(body), "gap", len(body))
 
@@ -76,13 +76,11 @@ class Spool:
         segment = self._segment
         if segment is None or segment.size >= SEGMENT_BYTES:
             file = tempfile.TemporaryFile(prefix="jsnats-console-", buffering=0)  # noqa: SIM115 - until it is read
-            segment = Segment(file)
+            self._retire()
+            segment = self._segment = Segment(file)
         segment.file.seek(segment.size)
         if segment.file.write(block.data) != block.size:
             raise OSError("disk full")
-        if segment is not self._segment:
-            self._retire()
-            self._segment = segment
         block.place = (segment, segment.size)
         segment.size += block.size
         segment.blocks += 1
@@ -118,7 +116,8 @@ class Spool:
 
 
 class Ring:
-    """The blocks of one console. `size` is what they take, `data_bytes` the console's bytes among that."""
+    """The blocks of one console. `size` is what they take, `memory` what of that is not on disk, `markers` how many of
+    them are markers."""
 
     def __init__(self) -> None:
         self._blocks: deque[Block] = deque()
@@ -188,9 +187,12 @@ class Ring:
     def _count(self, block: Block, size: int) -> None:
         self.size += size
         self.memory += size
-        # Without a disk twice the memory must do.
-        while len(self._blocks) > 1 and (self.size > RING_BYTES or self.memory > 2 * MEMORY_BYTES):
+        while len(self._blocks) > 1 and self._is_full():
             self._drop()
+
+    def _is_full(self) -> bool:
+        # Without a disk twice the memory must do.
+        return self.size > RING_BYTES or (self._disk_full and self.memory > 2 * MEMORY_BYTES)
 
     def _to_disk(self, block: Block) -> None:
         if block.mark:

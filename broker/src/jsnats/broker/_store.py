@@ -14,6 +14,7 @@ from typing import Any
 
 from jsnats.schemas import (
     JSON,
+    STORE_FULL,
     BrokerError,
     Busy,
     CallError,
@@ -42,8 +43,6 @@ QUEUE = "jsnats-store"
 MAX_OPEN = 256
 SWEEP_S = 3600.0
 RETRY_S = 60.0
-
-_FULL = {10077, 10047, 10023}
 
 
 class Store:
@@ -145,7 +144,7 @@ def _fields(body: bytes) -> dict[str, Any]:
 
 
 def _refusal(error: ApiError) -> CallError:
-    if error.code in _FULL:
+    if error.code in STORE_FULL:
         return StorageFull(f"the broker has no room for what the store must write down ({error})")
     return DriverError(f"the broker refused what the store asked: {error}")
 

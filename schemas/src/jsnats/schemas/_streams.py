@@ -40,6 +40,9 @@ class StreamSpec:
     consumers: bool = True
 
 
+STORE_FULL = frozenset({10077, 10047, 10023})
+"""JetStream's err_codes for a store without room: maximum bytes exceeded, insufficient storage or resources."""
+
 RESULT_RING = 640
 """Messages kept of one call's results. The exporter never has more unread ones stored, so none is lost."""
 

@@ -97,9 +97,9 @@ class MyPortforwardClient(DriverClient):
                 port = addr[1]
                 match host:
                     case IPv6Address():
-                        click.echo("[{}]:{}".format(host, port))
+                        click.echo(f"[{host}]:{port}")
                     case _:
-                        click.echo("{}:{}".format(host, port))
+                        click.echo(f"{host}:{port}")
 
                 Event().wait()
 

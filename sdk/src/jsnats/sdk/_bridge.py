@@ -13,6 +13,10 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+WAKE_S = 0.5
+"""A thread that waits for a coroutine looks up so often: a signal that comes while it is about to wait, Ctrl-C or a
+SIGTERM, would not be seen before the wait ends."""
+
 _lock = threading.Lock()
 _shared: Bridge | None = None
 
@@ -41,7 +45,12 @@ class Bridge:
             raise RuntimeError("a sync call inside the event loop would wait for itself: use the ..._async twin")
         future = asyncio.run_coroutine_threadsafe(work, self.loop)
         try:
-            return future.result()
+            while True:
+                try:
+                    return future.result(WAKE_S)
+                except TimeoutError:
+                    if future.done():
+                        return future.result()  # or raise the coroutine's own
         except BaseException:
             future.cancel()  # Ctrl-C while waiting; without effect when the coroutine itself raised
             raise

@@ -12,6 +12,7 @@ from typing import Any
 from jsnats.schemas import (
     BLOB_CHUNK,
     BLOBS,
+    STORE_FULL,
     BlobCorrupt,
     BlobNotFound,
     BlobRecord,
@@ -35,8 +36,6 @@ GROUP = 4
 MISSING_TRIES = 4
 
 _THERE = 10071
-_FULL = {10077, 10047, 10023}
-"""JetStream's err_codes for a store without room: maximum bytes exceeded, insufficient storage or resources."""
 _PER_SUBJECT = "maximum messages per subject exceeded"
 _ABSENT = {h.EXPECTED_SUBJECT_SEQ: "0"}
 
@@ -80,7 +79,7 @@ def _check_stored(answer: Msg) -> None:
     error = ApiError(json.loads(answer.data)["error"])
     if error.code == _THERE or _PER_SUBJECT in str(error):
         return
-    if error.code in _FULL:
+    if error.code in STORE_FULL:
         raise StorageFull(f"the broker has no room for the file ({error}): remove some with `jsnats blob rm`")
     raise error
 

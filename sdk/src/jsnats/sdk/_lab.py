@@ -40,7 +40,6 @@ from ._buckets import is_gone, last_record
 from ._caller import Caller
 from ._connection import Connection, NoResponders, open_connection
 from ._context import Context, find_context
-from ._duplex import DuplexStream, Session
 from ._replay import replay
 from ._results import AsyncResults, ResultStream
 from ._sync import drain
@@ -50,6 +49,7 @@ if TYPE_CHECKING:
 
     from ._blobs import Blobs
     from ._blobs_sync import BlockingBlobs
+    from ._duplex import DuplexStream
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,6 +153,8 @@ class AsyncLab:
 
     async def open_stream(self, exporter: str, path: str, method: str, body: bytes, **options: Any) -> DuplexStream:
         """Open a two-way byte stream; the body is that of the call."""
+        from ._duplex import Session  # anyio is not for every command
+
         session = Session(self.caller, await self.bulk(), exporter, path, method, body, **options)
         return await session.start()
 

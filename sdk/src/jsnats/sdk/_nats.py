@@ -88,24 +88,27 @@ class HeaderClient(Client):
 
     async def _read_loop(self) -> None:
         # nats-py reads 32 KiB at a time and lets asyncio stop and start the socket around each of them.
-        reader = getattr(self._transport, "_io_reader", None)
+        transport: Any = self._transport
+        reader = getattr(transport, "_io_reader", None)
         if reader is not None:
             reader._limit = READ_AHEAD
-            self._transport.read = lambda _size: reader.read(READ_AHEAD)
+            transport.read = lambda _size: reader.read(READ_AHEAD)
         await super()._read_loop()
+
+    def _remove_sub(self, sid: int, max_msgs: int = 0) -> None:
+        super()._remove_sub(sid, max_msgs)
+        self._listeners.pop(sid, None)
 
     async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
         callback = self._listeners.get(sid)
         if callback is None:
             await super()._process_msg(sid, subject, reply, data, headers)
-        elif sid not in self._subs:
-            del self._listeners[sid]
-        else:
-            found = parse_headers(headers) if headers else None
-            try:
-                callback(Msg(self, subject.decode(), reply.decode(), data, found))
-            except Exception:  # the read loop would end
-                log.exception("a message on %s", subject[:120])
+            return
+        found = parse_headers(headers) if headers else None
+        try:
+            callback(Msg(self, subject.decode(), reply.decode(), data, found))
+        except Exception:  # the read loop would end
+            log.exception("a message on %s", subject[:120])
 
     async def publish(
         self, subject: str, payload: bytes = b"", reply: str = "", headers: dict[str, str] | None = None

@@ -41,8 +41,8 @@ def _one_line() -> Iterator[None]:
     """What the lab refuses is the test's error in one line, without a traceback through this plugin."""
     try:
         yield
-    except JsnatsError as error:
-        raise pytest.fail.Exception(str(error), pytrace=False) from None
+    except (JsnatsError, TimeoutError) as error:
+        raise pytest.fail.Exception(str(error) or "the broker does not answer", pytrace=False) from None
 
 
 class Benches:
@@ -112,8 +112,6 @@ def choose(exporters: list[ExporterInfo], selector: Selector, user: str) -> str:
 
 
 def _why_not(info: ExporterInfo, user: str) -> str:
-    if not info.online:
-        return "offline"
     if info.state != "available":
         return info.state
     return f"held by {info.holder}" if info.holder not in ("", user) else ""

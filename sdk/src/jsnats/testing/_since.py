@@ -22,7 +22,7 @@ SETTLE_S = 0.1
 """Exporters gather output for 20 ms before they publish it: what was said just before a test failed comes after it."""
 READ_S = 10.0
 
-_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
+_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[ -/]+[0-~]|[@-Z\\-_])")
 _RUBBED_OUT = re.compile(r"[^\n\x08]\x08")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
@@ -36,8 +36,11 @@ class Since:
         self._consoles, self._logs = shared_bridge().run(self._now())
 
     def again(self) -> Since:
-        """The present moment."""
-        return Since(self._lab, self._exporter)
+        """The present moment; this one if the broker cannot be asked: better too much than nothing."""
+        try:
+            return Since(self._lab, self._exporter)
+        except (BrokerError, TimeoutError):
+            return self
 
     def sections(self) -> Sayings:
         """What was said since; the next call tells what is said after this one."""
@@ -51,10 +54,11 @@ class Since:
         return self._lab.inner.connection
 
     async def _now(self) -> tuple[int, int]:
-        return await asyncio.gather(
-            last_sequence(self._connection, CONSOLE.name, f"jsnats.console.{self._exporter}.>"),
-            last_sequence(self._connection, LOGS.name, f"jsnats.log.{self._exporter}.>"),
-        )
+        async with asyncio.timeout(READ_S):
+            return await asyncio.gather(
+                last_sequence(self._connection, CONSOLE.name, f"jsnats.console.{self._exporter}.>"),
+                last_sequence(self._connection, LOGS.name, f"jsnats.log.{self._exporter}.>"),
+            )
 
     async def _read(self) -> Sayings:
         await asyncio.sleep(SETTLE_S)
