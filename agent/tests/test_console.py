@@ -525,9 +525,7 @@ async def test_a_full_store_is_waited_for(own_broker: TestBroker, caplog: pytest
     assert caplog.text.count("cannot be recorded now") == 1
 
 
-async def test_a_record_that_has_expired_is_gone_on_with(
-    broker: TestBroker, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_record_that_has_expired_is_gone_on_with(broker: TestBroker, caplog: pytest.LogCaptureFixture) -> None:
     """With nothing left of it in the store the next message is taken all the same, at the next offset."""
     console = Spoken()
     async with (

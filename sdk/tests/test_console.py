@@ -16,9 +16,10 @@ import pytest
 
 from jsnats.broker.testing import TestBroker, running_broker
 from jsnats.client import Channel, ConsoleClient, ConsoleTimeout
+from jsnats.client._expect import WINDOW, Patterns, Text
 from jsnats.client._merge import Merge
 from jsnats.common.exceptions import ConfigurationError
-from jsnats.schemas import NodeRecord, console_subject, headers as h, watch_subject
+from jsnats.schemas import CONSOLE, NodeRecord, console_subject, headers as h, watch_subject
 from jsnats.sdk import (
     AsyncLab,
     Connection,
@@ -29,8 +30,9 @@ from jsnats.sdk import (
     connect,
     connect_async,
     open_connection,
+    replay,
 )
-from jsnats.sdk._console import LIVE_BYTES
+from jsnats.sdk._console import LIVE_BYTES, QUIET_S
 
 _count = itertools.count(1)
 
@@ -201,7 +203,8 @@ async def test_what_is_said_while_the_watcher_is_away(broker: TestBroker, device
         assert (await waiting).data in (b"before", b"one")
         cut(lab)
         await device.say(b"missed")
-        assert await read_until(records, 6) in (b"onemissed", b"missed")
+        async with asyncio.timeout(QUIET_S / 2):  # it looks at the store at once, not when it has been quiet for long
+            assert await read_until(records, 6) in (b"onemissed", b"missed")
 
 
 async def test_fifty_watchers(broker: TestBroker, device: Device) -> None:
@@ -326,32 +329,54 @@ async def test_unknown_and_broken_records(device: Device, exporter: Connection, 
 async def test_forged_messages_are_dropped(
     broker: TestBroker, device: Device, reader: ConsoleReader, lab: AsyncLab
 ) -> None:
-    """Bounced onto the watch subject, with a stamp of the attacker's beside or instead of the broker's: not shown."""
-    target = watch_subject("bench", device.path)
-    stamps = {
-        h.STREAM: "JSNATS_CONSOLE",
-        h.SUBJECT: console_subject("bench", device.path),
-        h.SEQUENCE: "999999",
-        "Nats-Last-Sequence": "0",
-        h.OFFSET: "0",
-    }
+    """What lacks the stamp of our stream, names another console or was bounced off JetStream is not shown."""
+    target, subject = watch_subject("bench", device.path), console_subject("bench", device.path)
+    good = {h.STREAM: "JSNATS_CONSOLE", h.SUBJECT: subject, h.SEQUENCE: "999999", "Nats-Last-Sequence": "0"}
+    good |= {h.OFFSET: "0"}
+    forged: tuple[dict[str, str], ...] = (
+        {h.OFFSET: "0"},
+        good | {h.STREAM: "JSNATS_BLOBS"},
+        good | {h.SUBJECT: f"{subject}.other"},
+        good | {h.SUBJECT: f"{subject},{subject}"},
+    )
     blob = f"jsnats.blob.{'0' * 64}.{next(_count)}"
-    mallory = await open_connection(broker.context("mallory"))
+    mallory, admin = await open_connection(broker.context("mallory")), await open_connection(broker.context())
     seen: list[object] = []
     spy = await lab.connection.listen(target, seen.append)
     async with aclosing(reader.follow("start")) as records:
         await device.say(b"a")
         assert (await anext(records)).data == b"a"
-        await mallory.request(blob, b"forged", headers=stamps)
+        for headers in forged:
+            await admin.publish(target, b"forged", headers=headers)  # as if a bounce had these headers
+        await admin.flush()
+        await mallory.request(blob, b"forged", headers=good)
         await mallory.publish(f"$JS.API.DIRECT.GET.JSNATS_BLOBS.{blob}", b"", reply=target)
-        await mallory.publish(f"{blob}1", b"forged", reply=target, headers=stamps)
         await mallory.flush()
-        while len(seen) < 3:
+        while len(seen) < 2 + len(forged):
             await asyncio.sleep(0.01)
         await device.say(b"b")
         assert (await anext(records)).data == b"b"
     await spy.close()
     await mallory.close()
+    await admin.close()
+
+
+async def test_a_reader_that_pauses(
+    broker: TestBroker, device: Device, lab: AsyncLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who pauses for longer than the broker keeps its consumer gets the rest from a new one."""
+    monkeypatch.setattr("jsnats.sdk._replay._IDLE_NS", 10**8)
+    for number in range(7):
+        await device.say(b"%d" % number)
+    admin = await open_connection(broker.context())
+    stored = replay(lab.connection, CONSOLE.name, console_subject("bench", device.path), batch=2)
+    async with aclosing(stored):
+        got = [(await anext(stored))[1].data, (await anext(stored))[1].data]
+        while (await admin.api("STREAM.INFO.JSNATS_CONSOLE"))["state"]["consumer_count"]:
+            await asyncio.sleep(0.05)
+        got += [message.data async for _, message in stored]
+    assert b"".join(got) == b"0123456"
+    await admin.close()
 
 
 async def test_a_replaced_store_is_noticed(tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -469,6 +494,17 @@ async def test_expect_over_two_messages(device: Device, client: ConsoleClient) -
     waiting = asyncio.ensure_future(client.expect_async("login:", since="start"))
     await device.say(b"gin: ")
     assert (await waiting).offset == 13
+
+
+def test_what_is_forgotten() -> None:
+    """Of a long text without a match the last WINDOW bytes are kept, so a pattern that comes in two parts is found."""
+    text, patterns = Text(), Patterns("lo(gin):")
+    text.add(stored(0, b"x" * 3 * WINDOW + b"lo"))
+    assert text.find(patterns) is None
+    text.add(stored(3 * WINDOW + 2, b"gin: "))
+    found = text.find(patterns)
+    assert found is not None
+    assert (found.offset, found.before, found[1]) == (3 * WINDOW, "x" * (WINDOW - 2), "gin")
 
 
 async def test_expect_one_of_several(device: Device, client: ConsoleClient) -> None:

@@ -18,17 +18,16 @@ import pytest
 from anyio import EndOfStream
 from anyio.abc import ByteStream
 from pydantic.dataclasses import dataclass
+from pytest_asyncio import plugin as asyncio_plugin
 
 from jsnats.agent import Exporter, Spec
 from jsnats.broker.testing import TestBroker, running_broker
 from jsnats.driver import Composite, Console, Driver, export
 from jsnats.sdk import shared_bridge
-from jsnats.testing import _benches  # noqa: F401 - what a run of pytest imports by itself, it forgets at its end
+from jsnats.testing import _benches, plugin  # noqa: F401 - what a run of pytest imports first, it forgets
 
 pytest_plugins = ["pytester"]
 
-PLUGINS = ("-p", "pytest_asyncio.plugin", "-p", "jsnats.testing.plugin")
-"""No others: some take seconds to load, again and again."""
 INI = """
 [pytest]
 asyncio_mode = auto
@@ -121,13 +120,13 @@ def run(pytester: pytest.Pytester, broker: TestBroker, monkeypatch: pytest.Monke
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("JSNATS_CONTEXT", str(broker.context_path("alice")))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(pytester.path / "config"))
-    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # some take seconds to load, again and again
     pytester.makeini(INI)
 
     def run(*arguments: str, ini: str = "") -> pytest.RunResult:
         if ini:
             pytester.makeini(INI + ini)
-        return pytester.runpytest_inprocess(*PLUGINS, *arguments)
+        return pytester.runpytest_inprocess(*arguments, plugins=[plugin, asyncio_plugin])
 
     return run
 
@@ -557,12 +556,13 @@ def test_nothing_outlives_pytest(
     Ctrl-C, which goes to all processes of the terminal, leaves the lab there until the fixtures have ended.
     """
     pytester.makepyfile(HANGING)
-    command = [sys.executable, "-m", "pytest", *PLUGINS, *own_lab]
+    pytester.makeini("[pytest]")
+    command = [sys.executable, "-m", "pytest", "-p", "jsnats.testing.plugin", *own_lab]
     process = subprocess.Popen(
         command, cwd=pytester.path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
     )
     while not (pytester.path / "pid").exists():
-        assert process.poll() is None, process.stdout
+        assert process.poll() is None, process.communicate()
         time.sleep(0.05)
     agent = int((pytester.path / "pid").read_text())
     assert is_alive(agent)

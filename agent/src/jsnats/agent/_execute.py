@@ -84,9 +84,9 @@ class Executor:
     async def _unary(self, call: OpenCall, bound: Bound) -> Answer:
         try:
             if call.method.kind == "bytes":
-                result = await self.streams.run(call, *bound)
-            else:
-                result = await self.runners[call.node.driver].call(call.method, *bound)
+                await self.streams.run(call, *bound)
+                return encode(None, call.kind), None
+            result = await self.runners[call.node.driver].call(call.method, *bound)
             return await self._result_answer(call, result)
         except asyncio.CancelledError:
             return error_answer(_cancelled(call), call.kind)
