@@ -14,7 +14,8 @@ import random
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -27,7 +28,7 @@ from pydantic.dataclasses import dataclass
 from jsnats.agent import Exporter, Spec
 from jsnats.agent._cache import Cache
 from jsnats.agent._resources import FileSettings
-from jsnats.broker.testing import TestBroker
+from jsnats.broker.testing import TestBroker, running_broker
 from jsnats.client import Channel, DriverClient, client_tree
 from jsnats.common.exceptions import BlobCorrupt, BlobNotFound, DriverError, InvalidArgument
 from jsnats.driver import Driver, Resource, export
@@ -51,6 +52,10 @@ class Images(Driver):
     """Takes images in each way a driver can. `calls` counts what was begun."""
 
     calls: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.begun, self.go_on = threading.Event(), threading.Event()
 
     @classmethod
     def client(cls) -> str:
@@ -88,6 +93,18 @@ class Images(Driver):
             return [await asyncio.to_thread(lambda: sha256_of(path.read_bytes())), path.name]
 
     @export
+    async def interrupted(self, image: Resource) -> str:
+        """As `digest`, with a pause behind the first bytes."""
+        digest = hashlib.sha256()
+        async with self.resource(image) as stream:
+            digest.update(await stream.receive())
+            self.begun.set()
+            await asyncio.to_thread(self.go_on.wait)
+            async for data in stream:
+                digest.update(data)
+        return digest.hexdigest()
+
+    @export
     async def dump(self, size: int, seed: int) -> Resource:
         """A file of that many bytes."""
         async with self.new_resource("dump.img") as sink:
@@ -95,6 +112,13 @@ class Images(Driver):
             for _ in range(size >> 16):
                 await sink.send(source.randbytes(1 << 16))
         return sink.handle
+
+    @export
+    async def lengths(self, image: Resource) -> AsyncGenerator[int, None]:
+        """How the bytes of an image come."""
+        async with self.resource(image) as stream:
+            async for data in stream:
+                yield len(data)
 
     @export
     async def fail_in_dump(self) -> Resource:
@@ -142,15 +166,14 @@ class Host:
         info = shared_bridge().run(self.admin.api("STREAM.INFO.JSNATS_BLOBS"))
         return int(info["state"]["last_seq"])
 
-    def damage_store(self, sha256: str) -> None:
-        """Replace the first chunk of a stored file."""
-        shared_bridge().run(self._damage_store(sha256))
+    def damage_store(self, sha256: str, chunk: int = 0) -> None:
+        """Replace a chunk of a stored file."""
+        shared_bridge().run(self._damage_store(f"jsnats.blob.{sha256}.{chunk}"))
 
-    async def _damage_store(self, sha256: str) -> None:
-        subject = f"jsnats.blob.{sha256}.0"
+    async def _damage_store(self, subject: str) -> None:
         kept = await self.admin.request(f"$JS.API.DIRECT.GET.JSNATS_BLOBS.{subject}")
         await self.admin.api("STREAM.PURGE.JSNATS_BLOBS", {"filter": subject})
-        answer = await self.admin.request(subject, bytes(len(kept.data)))
+        answer = await self.admin.request(subject, b"\xff" * len(kept.data))
         assert "error" not in json.loads(answer.data)
 
     def forget(self, sha256: str) -> None:
@@ -193,6 +216,11 @@ def test_anything_can_be_passed(host: Host, size: int) -> None:
     assert host.client.digest(image=io.BytesIO(data))[0] == sha256_of(data)
     handle = host.client.upload(data, name="named.img")
     assert host.client.digest(handle) == [sha256_of(data), "named.img", size]
+
+
+def test_a_stream_of_results_takes_files_too(host: Host) -> None:
+    """A generator's argument is uploaded as well."""
+    assert sum(host.client.lengths(image(600_000))) == 600_000
 
 
 async def test_asyncio_uploads_and_downloads(host: Host, broker: TestBroker, tmp_path: Path) -> None:
@@ -264,13 +292,14 @@ def test_an_unknown_hash_is_not_found(host: Host) -> None:
 # ---------------------------------------------------------------------- damage
 
 
-@pytest.mark.parametrize("packed", [False, True])
-def test_a_damaged_chunk_is_noticed_and_uploaded_again(host: Host, packed: bool) -> None:
-    """The exporter finds it, compressed or not; the store is told, drops it, and the second call succeeds."""
-    data = image(1_200_000)
-    sent = gzip.compress(data) if packed else data
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, lzma.compress, bz2.compress, zstd.compress])
+def test_a_damaged_chunk_is_noticed_and_uploaded_again(host: Host, pack: Any) -> None:
+    """The exporter finds it, whether or not decompression fails before; the store is told, drops it, and the second
+    call succeeds."""
+    data = image(700_000).hex().encode()
+    sent = pack(data)
     host.client.upload(sent)
-    host.damage_store(sha256_of(sent))
+    host.damage_store(sha256_of(sent), chunk=1)
     assert host.client.digest(sent)[0] == sha256_of(data)
     assert host.driver.calls == 2
     assert host.cached() == {sha256_of(sent)}
@@ -316,6 +345,21 @@ def test_a_damaged_copy_on_the_exporter_heals(host: Host, method: str) -> None:
     assert call(data)[0] == sha256_of(data)
     assert host.stored() == stored
     assert sha256_of(path.read_bytes()) == sha256_of(data)
+
+
+def test_a_fetch_outlives_the_broker(tmp_path: Path) -> None:
+    """The broker is killed when the first bytes are with the driver: the rest comes from its successor."""
+    data = image(12 << 20)
+    with running_broker() as broker:
+        broker.add("exporter", "bench")
+        broker.add("user", "tester")
+        with Host(broker, "bench", FileSettings(cache=tmp_path / "cache")) as host, ThreadPoolExecutor() as pool:
+            done = pool.submit(host.client.interrupted, data)
+            assert host.driver.begun.wait(30)
+            broker.kill()
+            host.driver.go_on.set()
+            assert done.result(30) == sha256_of(data)
+            assert host.cached() == {sha256_of(data)}
 
 
 # ---------------------------------------------------------------------- the cache
@@ -510,6 +554,10 @@ def test_commands_upload_by_the_schema(host: Host, broker: TestBroker, tmp_path:
         done = run(*words, stdin=stdin)
         assert done.stderr == b""
         assert json.loads(done.stdout) == [sha256_of(data), name, len(data)]
+    done = run("jsnats", "stream", "bench.lengths", path)
+    assert sum(map(int, done.stdout.split())) == len(data)
+    job = run("jsnats", "call", "--detach", "bench.digest", path).stdout.decode().strip()
+    assert list(host.lab.job(job).items()) == [[sha256_of(data), "a.img", len(data)]]
     missing = run("jsnats", "call", "bench.digest", "missing.img")
     assert missing.returncode == 2
     assert b"there is no file missing.img" in missing.stderr

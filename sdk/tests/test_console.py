@@ -32,7 +32,7 @@ from jsnats.sdk import (
     open_connection,
     replay,
 )
-from jsnats.sdk._console import LIVE_BYTES, QUIET_S
+from jsnats.sdk._console_live import LIVE_BYTES, QUIET_S
 
 _count = itertools.count(1)
 

@@ -1,4 +1,5 @@
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -255,3 +256,15 @@ def iter_stream(stream: BlockingStream) -> Iterator[bytes]:
             yield stream.receive(timeout_s=10)
         except anyio.EndOfStream:
             return
+
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+@pytest.mark.parametrize(
+    "code", re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL), ids=["use", "adapter", "own"]
+)
+def test_the_readme_tells_the_truth(code, capsys):
+    """Its Python runs, and prints what was sent."""
+    exec(compile(code, str(README), "exec"), {"__name__": "readme"})
+    assert capsys.readouterr().out in ("b'hello'\n", "")

@@ -1,4 +1,5 @@
 import asyncio
+import errno
 import hashlib
 import os
 import subprocess
@@ -476,6 +477,18 @@ async def test_a_full_medium_says_so(tmp_path):
     (tmp_path / "image").write_bytes(b"x" * 10_000)
     with pytest.raises(OSError, match="No space left"):
         await write_image(MockFlasher(), str(tmp_path / "image"), Path("/dev/full"))
+
+
+async def test_a_flash_ends_when_the_medium_has_it_all(tmp_path, monkeypatch):
+    """What the medium says only when its buffers are written is an error of the flash."""
+
+    def fail(descriptor):
+        raise OSError(errno.EIO, "Input/output error")
+
+    (tmp_path / "image").write_bytes(b"x")
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="the medium did not take what was written: Input/output error"):
+        await MockFlasher().flash(str(tmp_path / "image"))
 
 
 def test_the_interfaces_cannot_be_made():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from jsnats.driver import Resource, export
 from jsnats_driver_opendal.driver import FlasherInterface
 from jsnats_driver_power.common import PowerReading
 from jsnats_driver_power.driver import PowerInterface
+from jsnats_driver_power.supply import Supply
 
 PROGRAM = Path(__file__).with_name("simboard.py")
 ANSWER_S = 10.0
@@ -36,7 +38,7 @@ class SimPower(PowerInterface):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._process: asyncio.subprocess.Process | None = None
-        self._is_on = False
+        self._supply = Supply(voltage=5.0, load=0.4)
         self._turn = asyncio.Lock()
 
     async def start(self) -> None:
@@ -47,7 +49,8 @@ class SimPower(PowerInterface):
 
     async def stop(self) -> None:
         """Unplug it: the end of its standard input, which it also sees when this process is killed."""
-        process, self._process, self._is_on = self._process, None, False
+        process, self._process = self._process, None
+        self._supply.switch(False, time.monotonic())
         if process and process.stdin:
             process.stdin.close()
             await process.wait()
@@ -77,7 +80,7 @@ class SimPower(PowerInterface):
     async def read(self) -> AsyncGenerator[PowerReading, None]:
         """Yield a reading (V, A) each `interval` until the reader stops."""
         while True:
-            yield PowerReading(voltage=5.0 if self._is_on else 0.0, current=0.42 if self._is_on else 0.0)
+            yield self._supply.reading(time.monotonic())
             await asyncio.sleep(self.interval)
 
     async def _switch(self, word: str) -> None:
@@ -86,7 +89,7 @@ class SimPower(PowerInterface):
                 return  # unplugged is off; the agent switches on only between start and stop
             self._process.stdin.write(f"{word}\n".encode())
             await self._answer(word)
-            self._is_on = word == "on"
+            self._supply.switch(word == "on", time.monotonic())
         self.logger.info("switched %s", word)
 
     async def _answer(self, word: str) -> None:

@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # What a user does in the lab, step by step. `jsnats up` runs it with the lab's environment.
 set -eu
+here=$(cd "$(dirname "$0")" && pwd)
+lab=$(dirname "$(dirname "$JSNATS_CONTEXT")")
 
 step() { printf '\n\033[1m%s\033[0m\n' "$*"; }
 run() { printf '$ %s\n' "$*"; "$@"; }
@@ -9,21 +11,40 @@ step "A lab: a broker, an exporter agent, and us. What is there?"
 run jsnats ls
 run jsnats tree bench-1
 
-step "Switch the power on. The readings stream as the supply makes them."
-run j dut power on
-run j dut power read -n 8
+step "Flash an image. It is uploaded once; the second time only its name travels."
+image=$lab/board.img
+head -c 24000000 /dev/urandom > "$image"
+run j dut storage flash "$image"
+run j dut storage flash "$image"
 
-step "A method with arguments, checked by its published schema."
+step "Switch the power on, and follow the console from the very first byte."
+run j dut power on
+run jsnats console bench-1.dut.serial --watch --from-boot --until 'login: ' --timeout 20
+
+step "Drive it from Python: expect, send, expect."
+run python3 "$here/login.py"
+
+step "Reach the board's web server through a port of this machine."
+printf '$ j dut web forward-tcp 0 &\n'
+j dut web forward-tcp 0 > "$lab/address" &
+forward=$!
+while [ ! -s "$lab/address" ]; do sleep 0.05; done
+run python3 -c 'import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1]).read().decode().strip())' \
+    "http://$(head -n 1 "$lab/address")/"
+kill -INT "$forward"
+wait "$forward" || true
+
+step "Readings stream as the supply makes them. A method's arguments are checked by its published schema."
+run j dut power read -n 5
 run jsnats call bench-1.dut.power.cycle --wait 0.3
 printf '$ jsnats call bench-1.dut.power.cycle soon\n'
 jsnats call bench-1.dut.power.cycle soon || true
 
-step "A real command on the exporter's host, its output line by line through JetStream."
+step "A real command on the exporter's host, its output line by line."
 run j host kernel
 run j host build
 
-step "The broker is killed in mid-stream, and no reading is lost."
-lab=$(dirname "$(dirname "$JSNATS_CONTEXT")")
+step "The broker is killed in mid-stream: no reading is lost, and no byte of the console."
 readings=$lab/readings.jsonl
 printf '$ jsnats stream bench-1.dut.power.read --limit 25 &\n'
 jsnats stream bench-1.dut.power.read --limit 25 > "$readings" &
@@ -33,6 +54,7 @@ run kill -9 "$(cat "$lab/nats.pid")"
 wait "$stream"
 tail -n 2 "$readings"
 printf '%s of 25 readings arrived\n' "$(wc -l < "$readings")"
+run jsnats console bench-1.dut.serial --no-follow --from-boot --search 'Linux|login'
 
 step "Power off, and the lab goes away with this command."
 run j dut power off

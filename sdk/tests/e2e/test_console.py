@@ -154,6 +154,19 @@ def test_a_typed_line_reaches_the_device(device: Device, console: ConsoleClient)
     assert device.said == b"version\r"
 
 
+def test_the_past_comes_first(device: Device, console: ConsoleClient) -> None:
+    """`--since` shows what is recorded, then goes on live without a byte lost or doubled between the two."""
+    console.mark("this run")
+    device.write(b"old words\r\n")
+    console.expect("old words", since="this run")
+    with talk(console, "--from-mark", "this run") as command:
+        device.write(b"new words\r\n")
+        command.wait_for(b"new words")
+        command.write(ESCAPE + b"q")
+        assert command.end() == 0
+    assert command.said.count(b"old words\r\nnew words\r\n") == 1
+
+
 def test_every_key_goes_through(device: Device, console: ConsoleClient) -> None:
     """Ctrl-C, Ctrl-D, Ctrl-Z and, sent twice, Ctrl-] reach the device."""
     with talk(console) as command:

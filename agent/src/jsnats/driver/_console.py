@@ -7,6 +7,7 @@ here waits for either: a session that does not read is ended, the recorder has r
 from __future__ import annotations
 
 import asyncio
+import logging
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import AsyncGenerator
@@ -122,6 +123,7 @@ class Console(Driver, ABC):
         self._writer: _Session | None = None
         self._reason = "not opened yet"
         self._lost_at = 0.0
+        self._was_open = False
         self._off_record_at: int | None = None
 
     @classmethod
@@ -201,8 +203,10 @@ class Console(Driver, ABC):
 
     @export
     async def status(self) -> dict[str, Any]:
-        """Whether the device is there, how far it has been read, whether it is recorded and where, and if somebody
-        may write; `reason` says why it is not there."""
+        """Whether the device is there, how far it was read, whether it is recorded and where, if somebody may write.
+
+        `reason` says why it is not there.
+        """
         return {
             "open": self._device is not None,
             "offset": self._tap.offset,
@@ -263,7 +267,7 @@ class Console(Driver, ABC):
             self._writer.push(data)
 
     def _opened(self, device: AnyByteStream) -> None:
-        self._device = device
+        self._device, self._was_open = device, True
         if self._lost_at:
             seconds = round(asyncio.get_running_loop().time() - self._lost_at, 1)
             self._tap.mark("open", f"the device is back after {seconds:g} s", seconds=seconds)
@@ -275,7 +279,8 @@ class Console(Driver, ABC):
         if not self._lost_at:
             self._lost_at = asyncio.get_running_loop().time()
             self._tap.mark("closed", f"the device is not there: {reason}", reason=reason)
-            self.logger.warning("the device is not there: %s", reason)
+            # A board that is switched off at the agent's start is no fault.
+            self.logger.log(logging.WARNING if self._was_open else logging.INFO, "the device is not there: %s", reason)
 
 
 def _user() -> dict[str, str]:

@@ -111,10 +111,8 @@ class LocalEnd(asyncio.Protocol, Taker):
         self._pipe.use(unused)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The local side is gone. What it said before it ended is still sent."""
+        """The local side is gone. What was read of it is still sent."""
         self.closed.set()
-        if not self._ended:
-            self._waiting.clear()
         if not self._waiting:
             self._over.set()
 

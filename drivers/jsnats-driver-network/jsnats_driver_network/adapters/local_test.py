@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
@@ -13,6 +14,8 @@ import pytest
 from jsnats.schemas import END
 from jsnats.sdk import DuplexStream, StreamReset
 
+from . import _accept
+from ._accept import Acceptor
 from ._local import LocalEnd
 
 
@@ -56,6 +59,12 @@ async def carried(stream: Stream) -> AsyncIterator[tuple[LocalEnd, socket.socket
         await local.closed.wait()
 
 
+async def condition(holds: Callable[[], bool]) -> None:
+    """Wait for the state of something that has no event."""
+    while not holds():  # noqa: ASYNC110
+        await asyncio.sleep(0)
+
+
 async def until_full(theirs: socket.socket) -> int:
     """Send until nobody takes more for a while; return how much it was."""
     size = 0
@@ -79,19 +88,17 @@ async def test_without_room_nothing_more_is_read() -> None:
         assert size < 8 << 20
         stream.may_send = True
         local.on_room()
-        while sum(len(body) for body, _ in stream.sent) < size:
-            await asyncio.sleep(0)
+        await condition(lambda: sum(len(body) for body, _ in stream.sent) == size)
 
 
 async def test_what_waits_is_sent_after_its_program_has_gone() -> None:
-    """It said everything, closed, and does not take the answer: every byte is sent before `carry` returns."""
+    """It closed and does not take the answer: every byte that was read is sent before `carry` returns."""
     stream = Stream()
     stream.may_send = False
     async with carried(stream) as (local, theirs, task):
         theirs.sendall(b"x" * 100_000)
         theirs.close()
-        while not local._ended:
-            await asyncio.sleep(0)
+        await condition(lambda: bool(local._waiting))
         local.on_bytes(b"answer", "")
         await local.closed.wait()
         await asyncio.sleep(0)
@@ -102,19 +109,6 @@ async def test_what_waits_is_sent_after_its_program_has_gone() -> None:
     assert b"".join(body for body, _ in stream.sent) == b"x" * 100_000
 
 
-async def test_a_program_that_is_reset_ends_it() -> None:
-    """Without an end of what it said, nothing waits for room any more."""
-    stream = Stream()
-    stream.may_send = False
-    async with carried(stream) as (local, theirs, task):
-        theirs.sendall(b"x" * 1000)
-        while not local._waiting:
-            await asyncio.sleep(0)
-        local.transport.abort()
-        await task
-    assert stream.sent == []
-
-
 async def test_messages_are_marked() -> None:
     """Over a driver that keeps boundaries, each piece that was read is a message; the end is said once."""
     stream = Stream()
@@ -122,8 +116,7 @@ async def test_messages_are_marked() -> None:
     async with carried(stream) as (local, theirs, _):
         theirs.sendall(b"x" * 100)
         theirs.shutdown(socket.SHUT_WR)
-        while len(stream.sent) < 2:
-            await asyncio.sleep(0)
+        await condition(lambda: len(stream.sent) == 2)
         local.on_room()
     assert stream.sent == [(b"x" * 100, "message"), (b"", END)]
 
@@ -144,3 +137,45 @@ async def test_bytes_after_the_end_are_dropped_and_counted() -> None:
         await task
         local.on_bytes(b"late", END)
     assert stream.used == 5
+
+
+async def test_a_connection_that_was_accepted_is_made_before_the_end() -> None:
+    """Whoever closes an acceptor then knows every connection, and can close it."""
+    made: list[LocalEnd] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        acceptor = Acceptor(listener, lambda: LocalEnd(made.append))
+        with socket.create_connection(listener.getsockname()):
+            acceptor._accept()
+            await acceptor.close()
+            (local,) = made
+            local.reset()
+            await local.closed.wait()
+
+
+async def test_too_many_open_files_are_a_pause(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The log says so once, and the connection is accepted later."""
+    monkeypatch.setattr(_accept, "PAUSE_S", 0.05)
+    made = asyncio.Event()
+    with Scarce() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        acceptor = Acceptor(listener, lambda: LocalEnd(lambda _: made.set()))
+        with socket.create_connection(listener.getsockname()):
+            await asyncio.wait_for(made.wait(), 10)
+        await acceptor.close()
+    assert caplog.messages == ["cannot accept a connection: [Errno 24] Too many open files"]
+
+
+class Scarce(socket.socket):
+    """Refuses to accept once."""
+
+    refused = False
+
+    def accept(self) -> Any:
+        """As a process that has too many files open."""
+        if self.refused:
+            return super().accept()
+        self.refused = True
+        raise OSError(errno.EMFILE, "Too many open files")
