@@ -221,7 +221,7 @@ async def test_garbage_among_the_bytes_changes_nothing(exporter: Exporter, lab: 
     mallory = await open_connection(broker.context("mallory"))
     async with opened(lab) as stream:
         session = stream.pipe.subject.rpartition(".")[2]
-        bulk = await lab.bulk()
+        bulk = await lab.bulk.connection()
         good = chunk_headers(Chunk(0, b""))
         for change in ({h.OFFSET: "x"}, {h.MARK: "?"}, {h.VERSION: "9"}, {h.OFFSET: "99999999999"}, {"Nats-X": "1"}):
             bulk.push(stream.pipe.subject, b"garbage", good | change)

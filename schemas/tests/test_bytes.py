@@ -8,6 +8,7 @@ import pytest
 
 from jsnats.schemas import (
     CHUNK,
+    CLOSE,
     END,
     MESSAGE,
     Chunk,
@@ -68,7 +69,16 @@ def test_only_the_next_chunk_is_taken() -> None:
 def test_bytes_beyond_the_window_are_refused() -> None:
     """Whoever ignores the limit cannot fill the receiver's memory."""
     with pytest.raises(ProtocolError, match="beyond the window"):
-        Incoming(window=10).take(11, 1, "")
+        Incoming(window=10).take(11 + CHUNK + 10, 1, "")
+
+
+def test_marks_need_no_room() -> None:
+    """The chunk that fills the window, the end of the direction and the close behind it are all taken."""
+    out, into = Outgoing(limit=10), Incoming(window=10)
+    out.add(b"x" * 9)
+    assert out.may_send
+    for chunk in (*out.unacked, out.add(b"x" * CHUNK), out.add(b"", END), out.add(b"", CLOSE)):
+        assert into.take(chunk.offset, len(chunk.body), chunk.mark) == "next"
 
 
 def test_it_is_acknowledged_each_quarter_of_the_window() -> None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from jsnats.schemas import InvalidArgument
-from jsnats.schemas._handles import Handle, blob_handle, is_handle, parse_handle
+from jsnats.schemas import Handle, InvalidArgument, blob_handle, is_handle, parse_handle
 
 SHA = "ab" * 32
 

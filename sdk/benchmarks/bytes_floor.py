@@ -28,6 +28,8 @@ TUNNEL_CHUNK = 32 << 10
 WINDOW = 4 << 20
 IMAGE_CHUNK = 256 << 10
 AT_ONCE = 16
+CHUNKS = f"jsnats.blob.{NAME}"
+"""Subject of an image's chunks, without their numbers. There is one image at a time: run.py drops the one before."""
 
 
 class Relay:
@@ -117,10 +119,10 @@ class Exporter:
 
     async def flash(self, message: Any) -> None:
         """Write what the stream has of an image to a file."""
-        image, _, count = message.data.decode().partition(" ")
-        get = f"$JS.API.DIRECT.GET.JSNATS_BLOBS.jsnats.blob.{NAME}.{image}"
+        count = int(message.data)
+        get = f"$JS.API.DIRECT.GET.JSNATS_BLOBS.{CHUNKS}"
         with tempfile.TemporaryFile(buffering=0) as file:
-            await all_in_order(int(count), lambda index: self.nc.request(f"{get}.{index}", timeout=30), file.write)
+            await all_in_order(count, lambda index: self.nc.request(f"{get}.{index}", timeout=30), file.write)
         await self.nc.publish(message.reply, b"")
 
 
@@ -161,14 +163,13 @@ class BytesClient(Client):
         return measure.moved(lambda: self.run(self._flash(path, size // IMAGE_CHUNK)), size)
 
     async def _flash(self, path: Path, count: int) -> None:
-        image = secrets.token_hex(16)
         with path.open("rb", buffering=0) as file:
-            await all_in_order(count, partial(self._store, image, file), self._check)
-        await self._ask("flash", f"{image} {count}")
+            await all_in_order(count, partial(self._store, file), self._check)
+        await self._ask("flash", str(count))
 
-    async def _store(self, image: str, file: BinaryIO, index: int) -> Any:
+    async def _store(self, file: BinaryIO, index: int) -> Any:
         file.seek(index * IMAGE_CHUNK)
-        return await self.nc.request(f"jsnats.blob.{NAME}.{image}.{index}", file.read(IMAGE_CHUNK), timeout=30)
+        return await self.nc.request(f"{CHUNKS}.{index}", file.read(IMAGE_CHUNK), timeout=30)
 
     def _check(self, answer: bytes) -> None:
         assert b'"seq"' in answer, answer

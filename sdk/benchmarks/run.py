@@ -88,7 +88,7 @@ def image(rounds: int, jumpstarter: str | None) -> Measured:
 
         def first() -> dict[str, dict[str, float]]:
             sides.clients[JSNATS].ask("forget")  # or the store is full after some rounds
-            drop_chunks(admin, "jsnats.blob.floor.>")
+            drop_chunks(admin, "jsnats.blob.floor.*")
             renew_image(path)
             return {name: with_peaks(sides, name, "image") for name in sides.clients}
 

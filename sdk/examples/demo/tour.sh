@@ -31,7 +31,7 @@ forward=$!
 while [ ! -s "$lab/address" ]; do sleep 0.05; done
 run python3 -c 'import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1]).read().decode().strip())' \
     "http://$(head -n 1 "$lab/address")/"
-kill -INT "$forward"
+kill "$forward"
 wait "$forward" || true
 
 step "Readings stream as the supply makes them. A method's arguments are checked by its published schema."

@@ -293,6 +293,17 @@ def test_a_pipe_until_a_pattern(device: Device, console: ConsoleClient) -> None:
     thread.join()
 
 
+def test_a_watcher_until_a_pattern(device: Device, console: ConsoleClient) -> None:
+    """With --watch nothing is sent, and the command ends when the console says, or said, what --until asks for."""
+    device.write(b"v1.2.3\r\n# ")
+    console.expect("v1.2.3", since="start")
+    code, shown, _ = run(console, "--watch", "--since", "start", "--until", r"v[\d.]+")
+    assert (code, b"v1.2.3" in shown) == (0, True)
+    code, _, error = run(console, "--watch", "--until", "never", "--timeout", "0.5")
+    assert code != 0
+    assert "no 'never' within 0.5 s" in error
+
+
 def test_a_pipe_until_a_timeout(console: ConsoleClient) -> None:
     """Without the pattern it fails after --timeout and says so; without --until it ends a while after the pipe."""
     code, _, error = run(console, "--until", "never", "--timeout", "0.5", stdin=b"x")
@@ -357,7 +368,7 @@ def test_wrong_options(console: ConsoleClient) -> None:
         (["--no-follow", "--from-mark", "never"], "has no marker 'never'"),
         (["--no-follow", "--log", "/nowhere/log"], "cannot write the log"),
         (["--timeout", "soon"], "is no number of seconds"),
-        (["--watch", "--until", "x"], "--until is for a pipe"),
+        (["--json", "--until", "x"], "--until needs a pipe"),
     ):
         code, _, error = run(console, *words)
         assert (code, said in error, error.count("\n")) == (2, True, 1), error

@@ -6,9 +6,11 @@ What is where:
     _dispatch.py   a call between its arrival and its start; _checks.py its headers, _lease.py who may call
     _execute.py    running it; _runner.py where a driver's methods run
     _produce.py    a generator, turned into batches; _publish.py batches, stored in order
+    _bytes.py      two-way byte streams between a driver and a client
     _answers.py    what the caller is told; _table.py what is remembered of a call
     _recorder.py   what a console says, stored once and in order; _ring.py what waits for that
     _control.py    messages about a running call: cancel, probe, credit, attach, parts
+    _logs.py       what its drivers log
     _presence.py   the exporter's name; _service.py the answers to $SRV
     _resources*.py files that drivers read and make; _cache.py those of the host, _fetch.py those of http(s) servers
     _config*.py    exporter.yaml
@@ -19,5 +21,6 @@ What is where:
 from ._config import LoadedExporter, load
 from ._exporter import Exporter, Spec
 from ._presence import NameTaken
+from ._resources import FileSettings
 
-__all__ = ["Exporter", "LoadedExporter", "NameTaken", "Spec", "load"]
+__all__ = ["Exporter", "FileSettings", "LoadedExporter", "NameTaken", "Spec", "load"]

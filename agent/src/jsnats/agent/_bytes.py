@@ -24,7 +24,7 @@ from jsnats.schemas import (
     down_subject,
     ups_of,
 )
-from jsnats.sdk import Connection, Disconnected, Message, NoResponders, Pipe, chunks, deliver, open_connection
+from jsnats.sdk import Bulk, Connection, Disconnected, Message, NoResponders, Pipe, chunks, deliver
 
 from ._answers import Answers
 from ._table import OpenCall
@@ -50,6 +50,7 @@ class Session:
         self._parts: list[bytes] = []
         self._came = asyncio.Event()
         self._room = asyncio.Event()
+        self._heard_all = asyncio.Event()
 
     def on_bytes(self, body: bytes, mark: str) -> None:
         """Bytes from the client."""
@@ -68,7 +69,10 @@ class Session:
         stream raises, DriverConnectionError when the far end has broken it."""
         tasks = [asyncio.ensure_future(way(stream)) for way in (self._down, self._up)]
         try:
-            await asyncio.gather(*tasks)
+            # `_down` ends when both directions have; `_up` goes on until then: the client may still close.
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if errors := [error for task in done if (error := task.exception())]:
+                raise errors[0]
         except _Closed:
             return
         except (anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
@@ -94,6 +98,7 @@ class Session:
         while not pipe.all_arrived:
             self._room.clear()
             await self._room.wait()
+        await self._heard_all.wait()
 
     async def _up(self, stream: Any) -> None:
         while True:
@@ -110,7 +115,7 @@ class Session:
                 raise _Closed
             if mark == END:
                 await _end(stream)
-                return
+                self._heard_all.set()
 
     def _message(self, body: bytes, mark: str) -> bytes:
         self._parts.append(body)
@@ -140,22 +145,23 @@ def _broken(error: Exception) -> DriverError:
 
 
 class Streams:
-    """The open streams of one exporter. Their bytes travel over a connection of their own, made for the first one."""
+    """The open streams of one exporter. Their bytes travel over `bulk`."""
 
-    def __init__(self, exporter: str, answers: Answers) -> None:
+    def __init__(self, exporter: str, answers: Answers, bulk: Bulk) -> None:
         self.exporter = exporter
         self.answers = answers
         self._sessions: dict[tuple[str, str], OpenCall] = {}
-        self._bulk: asyncio.Task[Connection] | None = None
+        self._bulk = bulk
+        self._listening: asyncio.Task[Connection] | None = None
 
     async def run(self, call: OpenCall, args: Any, kwargs: Any) -> None:
         """Open the driver's end, tell the client, and carry bytes until the end. Raises what ends it badly."""
-        bulk = await self._connection()
+        connection = await self._connection()
         async with getattr(call.node.driver, call.method.name)(*args, **kwargs) as opened:
             stream, metadata = opened if isinstance(opened, tuple) else (opened, {})
             subject = down_subject(call.user, self.exporter, call.id)
             messages = not isinstance(stream, anyio.abc.ByteReceiveStream)
-            session = Session(bulk, subject, call.window, messages=messages)
+            session = Session(connection, subject, call.window, messages=messages)
             call.pipe = session.pipe
             call.opened = {"metadata": metadata, "messages": messages, "window": WINDOW}
             self._sessions[call.user, call.id] = call
@@ -167,13 +173,12 @@ class Streams:
                 session.pipe.close()
 
     async def _connection(self) -> Connection:
-        if self._bulk is None or (self._bulk.done() and self._bulk.exception()):
-            self._bulk = asyncio.ensure_future(self._connect())
-        return await asyncio.shield(self._bulk)
+        if self._listening is None or (self._listening.done() and self._listening.exception()):
+            self._listening = asyncio.ensure_future(self._listen())
+        return await asyncio.shield(self._listening)
 
-    async def _connect(self) -> Connection:
-        main = self.answers.connection
-        connection = await open_connection(main.context, name=f"{main.name} (bulk)")
+    async def _listen(self) -> Connection:
+        connection = await self._bulk.connection()
         await connection.listen(ups_of(self.exporter), self._on_up)
         await connection.flush()
         return connection
@@ -211,8 +216,3 @@ class Streams:
             call.absent = True
         except (Disconnected, TimeoutError):
             call.absent = False
-
-    async def close(self) -> None:
-        """Close the connection of their own."""
-        if self._bulk and not self._bulk.cancelled() and (not self._bulk.done() or not self._bulk.exception()):
-            await (await self._bulk).close()

@@ -27,7 +27,7 @@ from jsnats.schemas import (
     headers as h,
     parse_call,
 )
-from jsnats.sdk import Connection, Message
+from jsnats.sdk import Bulk, Connection, Message
 
 from ._answers import Answers, error_answer
 from ._checks import call_id, check_retry, deadline_at, find, number, window_of
@@ -46,6 +46,8 @@ MAX_ARGUMENTS = 64 << 20
 MAX_PARTS = 4096
 MAX_RUNNING = 64
 """Calls that may be open on one driver at once."""
+MAX_STREAMS = 512
+"""Two-way streams, each a connection through a port forward, that may be open on one driver at once."""
 
 
 class Dispatcher:
@@ -54,6 +56,7 @@ class Dispatcher:
     def __init__(
         self,
         connection: Connection,
+        bulk: Bulk,
         exporter: str,
         instance: str,
         nodes: dict[str, Node],
@@ -69,7 +72,7 @@ class Dispatcher:
         self.auth = auth
         self.table = CallTable()
         self.answers = Answers(connection, instance, self.table)
-        self.executor = Executor(exporter, nodes, self.answers, service.stats)
+        self.executor = Executor(exporter, nodes, self.answers, service.stats, bulk)
         self._since = time.monotonic()
         self._awaited: dict[OpenCall, float | None] = {}
 
@@ -107,8 +110,9 @@ class Dispatcher:
         deadline = deadline_at(headers)
         node, method = find(self.nodes, path, name)
         self.admission.check(user, headers.get(h.EPOCH))
-        if self.table.open[node.driver] >= MAX_RUNNING:
-            raise Busy(f"{MAX_RUNNING} calls are already open on this driver: try again when some have ended")
+        what, limit = ("streams", MAX_STREAMS) if method.kind == "bytes" else ("calls", MAX_RUNNING)
+        if self.table.open[node.driver, method.kind == "bytes"] >= limit:
+            raise Busy(f"{limit} {what} are already open on this driver: try again when some have ended")
         call = OpenCall(user, id_, message.reply, kind, node, method)
         call.progress, call.detached = h.PROGRESS in headers, h.DETACH in headers
         call.window = window_of(headers, method)

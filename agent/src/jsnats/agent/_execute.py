@@ -19,6 +19,7 @@ from jsnats.schemas import (
     encode,
     headers as h,
 )
+from jsnats.sdk import Bulk
 
 from ._answers import Answers, error_answer
 from ._bytes import Streams
@@ -40,13 +41,18 @@ class Executor:
     """Runs the calls of one exporter. `mark` writes a marker, for the method named beside it, into its consoles."""
 
     def __init__(
-        self, exporter: str, nodes: dict[str, Node], answers: Answers, stats: dict[tuple[str, str], MethodStats]
+        self,
+        exporter: str,
+        nodes: dict[str, Node],
+        answers: Answers,
+        stats: dict[tuple[str, str], MethodStats],
+        bulk: Bulk,
     ) -> None:
         self.exporter = exporter
         self.answers = answers
         self.connection = answers.connection
         self.stats = stats
-        self.streams = Streams(exporter, answers)
+        self.streams = Streams(exporter, answers, bulk)
         self.mark: Callable[[str, str], None] = lambda marker, where: None
         self.runners: dict[Driver, Runner] = {node.driver: runner_of(node.driver) for node in nodes.values()}
 

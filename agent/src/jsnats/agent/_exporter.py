@@ -11,7 +11,7 @@ from importlib.metadata import version
 
 from jsnats.driver import Driver, build_tree, marker_sink, node_records
 from jsnats.schemas import BrokerError, LeasePolicy, TreeRecord, calls_of, ctls_of, interface_key, tree_key
-from jsnats.sdk import Conflict, Connection, Context, Subscription, open_connection, put_record
+from jsnats.sdk import Bulk, Conflict, Connection, Context, Subscription, open_connection, put_record
 
 from ._control import Control
 from ._dispatch import Dispatcher
@@ -54,6 +54,7 @@ class Exporter:
         self.connection: Connection
         self.dispatcher: Dispatcher
         self._presence: Presence
+        self._bulk: Bulk
         self._recorders: Recorders
         self._admission = Admission(spec.name, spec.lease)
         self._subscriptions: list[Subscription] = []
@@ -87,6 +88,8 @@ class Exporter:
         name = self.spec.name
         self.connection = await open_connection(self.context, name=f"exporter {name}")
         self._undo.push_async_callback(self.connection.close)
+        self._bulk = Bulk(self.connection)
+        self._undo.push_async_callback(self._bulk.close)
         self._recorders = Recorders(self.connection, name, self.drivers.own)
         self._presence = Presence(self.connection, name, self.instance, self._on_lost)
         await self._presence.claim()
@@ -96,9 +99,7 @@ class Exporter:
         logs.open()
         await self._recorders.begin()
         self._undo.push_async_callback(self._recorders.end)
-        resources = AgentResources(self.context, self.connection, self.spec.files)
-        self._undo.push_async_callback(resources.close)
-        resources.give(self.drivers.own)
+        AgentResources(self.connection, self._bulk, self.spec.files).give(self.drivers.own)
         marker_sink.set(self._recorders.mark)  # for what the drivers do on their own
         self._undo.push_async_callback(self.drivers.end)
         await self.drivers.begin()
@@ -128,10 +129,9 @@ class Exporter:
         name = self.spec.name
         service = Service(self.connection, name, self.instance, version("jsnats"), self.nodes.values())
         self.dispatcher = Dispatcher(
-            self.connection, name, self.instance, self.nodes, self._admission, service, auth=self.spec.auth
+            self.connection, self._bulk, name, self.instance, self.nodes, self._admission, service, auth=self.spec.auth
         )
         self.dispatcher.executor.mark = self._recorders.mark
-        self._undo.push_async_callback(self.dispatcher.executor.streams.close)
         self._undo.push_async_callback(self.dispatcher.cancel_all, "the exporter is stopping", CLOSE_S)
         self._undo.push_async_callback(self._unsubscribe)
         control = Control(self.dispatcher)

@@ -12,15 +12,14 @@ import hashlib
 import logging
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from jsnats.driver import Driver, ResourceFile, ResourceSink, ResourceStream
-from jsnats.schemas import BlobCorrupt, BlobNotFound, BrokerError
-from jsnats.schemas._handles import Handle, parse_handle
-from jsnats.sdk import Blobs, Connection, Context, open_connection
+from jsnats.schemas import BlobCorrupt, BlobNotFound, Handle, parse_handle
+from jsnats.sdk import Blobs, Bulk, Connection
 
 from ._cache import DEFAULT_BYTES, Cache, Filling, default_directory
 from ._fetch import Fetcher
@@ -45,32 +44,18 @@ class FileSettings:
 
 
 class AgentResources:
-    """What an exporter gives to its drivers. Files travel over a connection of their own, made when the first does."""
+    """What an exporter gives to its drivers. Files travel over `bulk`."""
 
-    def __init__(self, context: Context, connection: Connection, settings: FileSettings) -> None:
+    def __init__(self, connection: Connection, bulk: Bulk, settings: FileSettings) -> None:
         self.cache = Cache(settings.cache or default_directory(), settings.max_bytes)
-        self.blobs = Blobs(connection, self._bulk_connection)
+        self.blobs = Blobs(connection, bulk)
         self.loop = asyncio.get_running_loop()
-        self._context = context
-        self._name = connection.name
         self._fetcher = Fetcher(settings.fetch)
-        self._bulk: asyncio.Task[Connection] | None = None
 
     def give(self, drivers: Iterable[Driver]) -> None:
         """Let drivers use them."""
         for driver in drivers:
             vars(driver)["_resources"] = self
-
-    async def close(self) -> None:
-        """Close the connection for files."""
-        if self._bulk:
-            with suppress(BrokerError):
-                await (await self._bulk).close()
-
-    async def _bulk_connection(self) -> Connection:
-        if self._bulk is None or (self._bulk.done() and self._bulk.exception()):
-            self._bulk = asyncio.ensure_future(open_connection(self._context, name=f"{self._name} (files)"))
-        return await asyncio.shield(self._bulk)
 
     # ------------------------------------------------------------------ what drivers use
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from jsnats.driver import ResourceStream, plain
 from jsnats.driver._decompress import HEAD, compression_of
-from jsnats.schemas._handles import Handle
+from jsnats.schemas import Handle
 
 from ._cache import Cache, digest_of_file, writing_to
 

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from shutil import rmtree
 
-from jsnats.schemas._handles import blob_handle
+from jsnats.schemas import blob_handle
 from jsnats.sdk import Blobs
 
 from ._cache import Cache, writing_to

@@ -76,6 +76,11 @@ class OpenCall:
         self.absent = False
 
     @property
+    def slot(self) -> tuple[Driver, bool]:
+        """What it counts for in the limits: its driver, and whether it is a byte stream."""
+        return self.node.driver, self.method.kind == "bytes"
+
+    @property
     def streams(self) -> bool:
         """Its results go to RESULTS: a generator, or a call without a caller."""
         return self.detached or self.method.kind == "stream"
@@ -107,12 +112,12 @@ class OpenCall:
 
 
 class CallTable:
-    """Open and answered calls by (user, call id); `open` counts the open ones of each driver."""
+    """Open and answered calls by (user, call id); `open` counts the open ones of each driver, byte streams apart."""
 
     def __init__(self) -> None:
         self._calls: OrderedDict[Key, OpenCall] = OrderedDict()
         self._answered: OrderedDict[Key, OpenCall] = OrderedDict()
-        self.open: Counter[Driver] = Counter()
+        self.open: Counter[tuple[Driver, bool]] = Counter()
         self._bytes = 0
         self._forgotten_until = float("-inf")
 
@@ -125,7 +130,7 @@ class CallTable:
         """Keep an open call; adding it again changes nothing."""
         if self._calls.setdefault((call.user, call.id), call) is call and not call.counted:
             call.counted = True
-            self.open[call.node.driver] += 1
+            self.open[call.slot] += 1
 
     def running(self) -> list[OpenCall]:
         """All that have no answer yet."""
@@ -134,7 +139,7 @@ class CallTable:
     def remove(self, call: OpenCall) -> None:
         """Forget a call that never ran."""
         if self._calls.pop((call.user, call.id), None) is not None:
-            self.open[call.node.driver] -= 1
+            self.open[call.slot] -= 1
 
     def finish(self, call: OpenCall, answer: Answer) -> None:
         """Keep the answer instead of the call."""
@@ -142,7 +147,7 @@ class CallTable:
         call.answer, call.ended = answer, time.monotonic()
         call.task, call.parts = None, []
         if self._calls.pop(key, None) is not None:
-            self.open[call.node.driver] -= 1
+            self.open[call.slot] -= 1
             self._answered[key] = call
             self._bytes += len(answer[0])
             if len(self._answered) > KEEP_ANSWERS + LOT or self._bytes > KEEP_BYTES:

@@ -69,11 +69,12 @@ def _take_name(broker: TestBroker) -> str:
 
 @contextmanager
 def _exporter(driver: Driver, broker: TestBroker, name: str) -> Iterator[None]:
-    from jsnats.agent import Exporter, Spec
+    from jsnats.agent import Exporter, FileSettings, Spec
 
     bridge = shared_bridge()
 
-    exporter = Exporter(Spec(name=name, root=driver), broker.context(name))
+    files = FileSettings(cache=broker.directory / "cache")
+    exporter = Exporter(Spec(name=name, root=driver, files=files), broker.context(name))
     bridge.run(exporter.__aenter__())
     try:
         yield

@@ -17,7 +17,7 @@ from typing import Annotated, Any, BinaryIO, Protocol, Self
 import anyio
 from pydantic import WithJsonSchema
 
-from jsnats.schemas._handles import RESOURCE_FORMAT
+from jsnats.schemas import RESOURCE_FORMAT
 
 from ._decompress import HEAD, SUFFIXES, Decompressor, compression_of, decompress
 

@@ -157,13 +157,15 @@ async def test_too_many_open_files_are_a_pause(
 ) -> None:
     """The log says so once, and the connection is accepted later."""
     monkeypatch.setattr(_accept, "PAUSE_S", 0.05)
-    made = asyncio.Event()
+    made: asyncio.Queue[LocalEnd] = asyncio.Queue()
     with Scarce() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
-        acceptor = Acceptor(listener, lambda: LocalEnd(lambda _: made.set()))
+        acceptor = Acceptor(listener, lambda: LocalEnd(made.put_nowait))
         with socket.create_connection(listener.getsockname()):
-            await asyncio.wait_for(made.wait(), 10)
+            local = await made.get()
+            local.reset()
+            await local.closed.wait()
         await acceptor.close()
     assert caplog.messages == ["cannot accept a connection: [Errno 24] Too many open files"]
 

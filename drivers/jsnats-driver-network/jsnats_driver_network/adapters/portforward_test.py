@@ -341,3 +341,22 @@ def test_what_breaks_by_mistake_is_logged_with_its_place(caplog: pytest.LogCaptu
     (record,) = [each for each in caplog.records if each.name == "jsnats.forward"]
     assert record.levelno == logging.ERROR
     assert "ZeroDivisionError" in caplog.text
+
+
+def test_who_ends_and_then_goes_lets_the_service_go() -> None:
+    """A service that talks on after our end sees it at once when we close the rest, not after ten seconds."""
+    gone = threading.Event()
+
+    def talk(connection: socket.socket) -> None:
+        read_all(connection)
+        try:
+            while True:
+                connection.sendall(b"tick" * 1000)
+        finally:
+            gone.set()
+
+    with forwarded(talk) as address:
+        with socket.create_connection(address) as local:
+            local.shutdown(socket.SHUT_WR)
+            assert local.recv(4) == b"tick"
+        assert gone.wait(5)

@@ -65,6 +65,7 @@ from ._errors import (
     error_from_wire,
     error_to_wire,
 )
+from ._handles import RESOURCE_FORMAT, Handle, blob_handle, is_handle, parse_handle
 from ._inbound import check_control, check_delivery, check_live, check_request, check_service
 from ._names import MAX_DEPTH, MAX_SUBJECT, NAME, RESERVED, check_name, escape_user, is_user_token, unescape_user
 from ._records import (
@@ -161,6 +162,7 @@ __all__ = [
     "NAME",
     "PRESENCE",
     "RESERVED",
+    "RESOURCE_FORMAT",
     "RESULTS",
     "RESULT_RING",
     "ROLES",
@@ -195,6 +197,7 @@ __all__ = [
     "DriverTimeout",
     "DriverValueError",
     "ExporterOffline",
+    "Handle",
     "Incoming",
     "InterfaceRecord",
     "InvalidArgument",
@@ -221,6 +224,7 @@ __all__ = [
     "TreeRecord",
     "VersionMismatch",
     "ack_headers",
+    "blob_handle",
     "call_subject",
     "calls_of",
     "check_control",
@@ -252,6 +256,7 @@ __all__ = [
     "grants",
     "headers",
     "interface_key",
+    "is_handle",
     "is_user_token",
     "lease_key",
     "live_subject",
@@ -261,6 +266,7 @@ __all__ = [
     "parse_call",
     "parse_chunk",
     "parse_ctl",
+    "parse_handle",
     "parse_store",
     "presence_key",
     "read_grants",

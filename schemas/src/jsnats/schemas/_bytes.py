@@ -85,9 +85,10 @@ class Incoming:
     def take(self, offset: int, size: int, mark: str) -> str:
         """Say what a chunk is: `next` (it is taken now), `old`, or `gap` when something before it is missing.
 
-        Raises ProtocolError for one beyond the window.
+        Raises ProtocolError for one beyond the window. A chunk that began below the limit may end above it, and marks
+        need no room.
         """
-        if offset > self.used + self.window:
+        if offset > self.used + self.window + CHUNK + len(MARKS):
             raise ProtocolError(f"bytes at {offset} are beyond the window at {self.used + self.window}")
         if offset != self.expected:
             return OLD if offset < self.expected else GAP

@@ -13,8 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
-from jsnats.schemas import BlobCorrupt, InvalidArgument, MethodRecord, NodeRecord
-from jsnats.schemas._handles import RESOURCE_FORMAT, blob_handle, is_handle, parse_handle
+from jsnats.schemas import (
+    RESOURCE_FORMAT,
+    BlobCorrupt,
+    InvalidArgument,
+    MethodRecord,
+    NodeRecord,
+    blob_handle,
+    is_handle,
+    parse_handle,
+)
 
 if TYPE_CHECKING:
     from jsnats.sdk import Blobs, Options

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ._blobs_sync import BlockingBlobs
     from ._bridge import shared_bridge
     from ._buckets import Conflict, Record, last_record, put_record
+    from ._bulk import Bulk
     from ._call import Options, encode_arguments
     from ._caller import Caller
     from ._chunks import read_blob
@@ -36,6 +37,7 @@ _WHERE = {
     "_blobs_sync": ("BlockingBlobs",),
     "_chunks": ("read_blob",),
     "_buckets": ("Conflict", "Record", "last_record", "put_record"),
+    "_bulk": ("Bulk",),
     "_bridge": ("shared_bridge",),
     "_call": ("Options", "encode_arguments"),
     "_caller": ("Caller",),
@@ -64,6 +66,7 @@ __all__ = [
     "Blobs",
     "BlockingBlobs",
     "BlockingStream",
+    "Bulk",
     "Caller",
     "Conflict",
     "Connection",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -39,6 +39,7 @@ from jsnats.schemas import (
 from ._behind import Behind
 from ._blob_source import Anything, Source, open_source
 from ._buckets import last_record
+from ._bulk import Bulk
 from ._chunks import GROUP, read_blob, send_chunks
 from ._connection import Connection, NoResponders
 
@@ -74,13 +75,13 @@ class BlobInfo:
 
 
 class Blobs:
-    """The store as one principal sees it. Chunks travel over `bulk()`, by default the connection itself.
+    """The store as one principal sees it. Chunks travel over `bulk`, by default over the connection itself.
 
     Wherever a `sha256` is taken, a handle `blob:<sha256>` is too. Beside what is named, everything raises AccessDenied,
     BrokerUnreachable, and BrokerUnfit where the broker runs no store.
     """
 
-    def __init__(self, connection: Connection, bulk: Callable[[], Awaitable[Connection]] | None = None) -> None:
+    def __init__(self, connection: Connection, bulk: Bulk | None = None) -> None:
         self._connection = connection
         self._bulk = bulk
 
@@ -205,7 +206,7 @@ class Blobs:
     # ------------------------------------------------------------------ the store
 
     async def _wide(self) -> Connection:
-        return await self._bulk() if self._bulk else self._connection
+        return await self._bulk.connection() if self._bulk else self._connection
 
     async def _ask(self, verb: str, fields: dict[str, Any], timeout_s: float = ASK_S) -> dict[str, Any]:
         """A request to the store; each may be repeated. Raises CallError as well."""

@@ -9,10 +9,13 @@ import asyncio
 import atexit
 import threading
 from collections.abc import Coroutine
+from contextlib import suppress
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+CANCEL_S = 1.0
+"""How long Ctrl-C waits for what it has cancelled."""
 WAKE_S = 0.5
 """A thread that waits for a coroutine looks up so often: a signal that comes while it is about to wait, Ctrl-C or a
 SIGTERM, would not be seen before the wait ends."""
@@ -52,7 +55,10 @@ class Bridge:
                     if future.done():
                         return future.result()  # or raise the coroutine's own
         except BaseException:
-            future.cancel()  # Ctrl-C while waiting; without effect when the coroutine itself raised
+            if future.cancel():  # Ctrl-C while waiting, not what the coroutine itself raised
+                ended = asyncio.run_coroutine_threadsafe(_end_of(work), self.loop)
+                with suppress(TimeoutError):
+                    ended.result(CANCEL_S)  # it may still have to tell the exporter
             raise
 
     def stop(self) -> None:
@@ -67,6 +73,12 @@ class Bridge:
         if others:
             await asyncio.wait(others, timeout=1.0)
         self.loop.stop()
+
+
+async def _end_of(work: Coroutine[Any, Any, Any]) -> None:
+    tasks = {task for task in asyncio.all_tasks() if task.get_coro() is work}
+    if tasks:
+        await asyncio.wait(tasks)
 
 
 def shared_bridge() -> Bridge:

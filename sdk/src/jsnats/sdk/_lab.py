@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
@@ -19,7 +19,6 @@ from jsnats.schemas import (
     NAME,
     PRESENCE,
     TREE,
-    BrokerError,
     ConfigurationError,
     ExporterOffline,
     InterfaceRecord,
@@ -37,6 +36,7 @@ from jsnats.schemas import (
 
 from ._bridge import Bridge, shared_bridge
 from ._buckets import is_gone, last_record
+from ._bulk import Bulk
 from ._caller import Caller
 from ._connection import Connection, NoResponders, open_connection
 from ._context import Context, find_context
@@ -76,7 +76,7 @@ class AsyncLab:
         self.caller = Caller(connection)
         self.bridge = bridge
         self._interfaces: dict[str, InterfaceRecord] = {}
-        self._bulk: asyncio.Task[Connection] | None = None
+        self.bulk = Bulk(connection)
 
     @property
     def user(self) -> str:
@@ -89,13 +89,6 @@ class AsyncLab:
         from ._blobs import Blobs
 
         return Blobs(self.connection, self.bulk)
-
-    async def bulk(self) -> Connection:
-        """A second connection, made when it is first wanted: bytes in masses must not stand before a `cancel`."""
-        if self._bulk is None or (self._bulk.done() and self._bulk.exception()):
-            context = self.connection.context
-            self._bulk = asyncio.ensure_future(open_connection(context, name=f"{self.connection.name} (bulk)"))
-        return await asyncio.shield(self._bulk)
 
     async def tree(self, exporter: str) -> TreeRecord:
         """What an exporter has published. Raises MethodNotFound, naming those that exist, if there is none."""
@@ -155,7 +148,7 @@ class AsyncLab:
         """Open a two-way byte stream; the body is that of the call."""
         from ._duplex import Session  # anyio is not for every command
 
-        session = Session(self.caller, await self.bulk(), exporter, path, method, body, **options)
+        session = Session(self.caller, await self.bulk.connection(), exporter, path, method, body, **options)
         return await session.start()
 
     def job(self, job_id: str) -> Job:
@@ -170,9 +163,7 @@ class AsyncLab:
     async def close(self) -> None:
         """Close the connection; calls that are open fail."""
         await self.caller.close()
-        if self._bulk:
-            with suppress(BrokerError):
-                await (await self._bulk).close()
+        await self.bulk.close()
         await self.connection.close()
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future
 from typing import Any
 
-from ._bridge import Bridge
+from ._bridge import WAKE_S, Bridge
 from ._results import ResultStream, Sink
 
 TELL_BATCHES = 8
@@ -40,7 +40,7 @@ def drain(
     started = asyncio.run_coroutine_threadsafe(start(), bridge.loop)
     used = taken = 0
     try:
-        while (batch := batches.get()) is not None:
+        while (batch := _next(batches)) is not None:
             used, taken = used + len(batch), taken + 1
             if used >= TELL_ITEMS or taken >= TELL_BATCHES or (len(batch) <= FEW and batches.empty()):
                 bridge.loop.call_soon_threadsafe(streams[0].use, used)
@@ -51,6 +51,14 @@ def drain(
             bridge.run(_stop(started, streams))
     if streams[0].error_at_end:
         raise streams[0].error_at_end
+
+
+def _next(batches: queue.SimpleQueue[list[Any] | None]) -> list[Any] | None:
+    while True:
+        try:
+            return batches.get(timeout=WAKE_S)
+        except queue.Empty:
+            continue
 
 
 async def _stop(started: Future[None], streams: list[ResultStream]) -> None:

@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from jsnats.client import Upload
-from jsnats.schemas import InvalidArgument, MethodRecord
-from jsnats.schemas._handles import RESOURCE_FORMAT, is_handle
+from jsnats.schemas import RESOURCE_FORMAT, InvalidArgument, MethodRecord, is_handle
 
 from ._describe import is_bytes, resolve, type_name, variants
 

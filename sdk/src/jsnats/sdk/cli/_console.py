@@ -35,7 +35,8 @@ def console(
     ] = None,
     no_follow: Annotated[bool, typer.Option("--no-follow", help="End after what is recorded.")] = False,
     until: Annotated[
-        str | None, typer.Option("--until", metavar="REGEX", help="With a pipe: end when the console says that.")
+        str | None,
+        typer.Option("--until", metavar="REGEX", help="With a pipe or --watch: end when the console says that."),
     ] = None,
     timeout: Annotated[
         str | None,

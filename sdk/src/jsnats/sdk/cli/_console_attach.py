@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from jsnats.client import ConsoleTimeout
-from jsnats.client._expect import Patterns, Text
 from jsnats.client._feed import Feed, Session
 from jsnats.schemas import AccessDenied, JsnatsError, LeaseRequired
 from jsnats.sdk import ConsoleRecord, StreamReset
 
 from ._console_output import Output, Raw
 from ._console_tty import HELP, Input, Keys
+from ._console_until import Until
 
 if TYPE_CHECKING:
     from jsnats.client import ConsoleClient
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 AGAIN_S = 0.5
 AGAIN_MAX_S = 5.0
 LEAVE_S = 2.0
-MATCH_S = 30.0
 QUIET_S = 1.0
 """A pipe without --until shows what comes so long after its end."""
 
@@ -202,23 +200,17 @@ async def converse(attachment: Attachment, source: int) -> None:
     """
     pipe, timeout_s = Input(source), attachment.options.timeout_s
     if attachment.options.until is not None:
-        await _first_of(_until(attachment), _pour(pipe, attachment, None), attachment.lost())
+        until = Until(attachment.options.until, timeout_s)
+        await _first_of(_until(attachment, until), _pour(pipe, attachment, None), attachment.lost())
     else:
         wait_s = QUIET_S if timeout_s is None else timeout_s
         await _first_of(_pour(pipe, attachment, wait_s), _show_all(attachment), attachment.lost())
 
 
-async def _until(attachment: Attachment) -> None:
-    options, text = attachment.options, Text()
-    patterns = Patterns(options.until or "")
-    limit_s = MATCH_S if options.timeout_s is None else options.timeout_s
-    try:
-        async with asyncio.timeout(limit_s):
-            while not text.find(patterns):
-                for record in await attachment.show_next():
-                    text.add(record)
-    except TimeoutError:
-        raise ConsoleTimeout(f"{attachment.client.reader.name}: no {patterns.said} within {limit_s:g} s") from None
+async def _until(attachment: Attachment, until: Until) -> None:
+    async with until.in_time(attachment.client.reader.name):
+        while not until.met(await attachment.show_next()):
+            pass
 
 
 async def _pour(pipe: Input, attachment: Attachment, wait_s: float | None) -> None:

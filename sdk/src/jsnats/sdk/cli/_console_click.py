@@ -27,7 +27,7 @@ def console_command(client: ConsoleClient) -> click.Group:
     @click.option("--log", type=click.Path(path_type=Path), metavar="FILE", help="Append what is shown to a file.")
     @click.option("--search", metavar="REGEX", help="Show the recorded lines that match.")
     @click.option("--no-follow", is_flag=True, help="End after what is recorded.")
-    @click.option("--until", metavar="REGEX", help="With a pipe: end when the console says that.")
+    @click.option("--until", metavar="REGEX", help="With a pipe or --watch: end when the console says that.")
     @click.option("--timeout", metavar="SECONDS", help="With --until: fail after (30). Else: read on for (1).")
     @click.option("--json", "as_json", is_flag=True, help="Print each record as JSON.")
     @click.option("--timestamps", "-t", is_flag=True, help="Show lines with their time.")

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from jsnats.client._expect import Patterns
 
     from ._console_output import Output
+    from ._console_until import Until
 
 PARTIAL_S = 0.5
 """A line that has not ended, a prompt, is shown after such a silence."""
@@ -65,8 +66,10 @@ def run_console(client: ConsoleClient, options: ConsoleOptions) -> None:
     """Connect this process's terminal or pipe with a console, or show its record."""
     from ._console_output import Output
 
-    if options.until is not None and (options.reads_only or sys.stdin.isatty()):
-        raise ConfigurationError("--until is for a pipe: echo version | jsnats console ... --until 'v[0-9]+'")
+    if options.until is not None and not options.watch and (options.reads_only or sys.stdin.isatty()):
+        raise ConfigurationError(
+            "--until needs a pipe (echo version | jsnats console ... --until 'v[0-9]+'), or --watch to send nothing"
+        )
     sys.stdout.flush()
     output = Output(sys.stdout.fileno(), options.log)
     try:
@@ -108,10 +111,17 @@ async def view(client: ConsoleClient, options: ConsoleOptions, output: Output) -
             await shown.flush()
         return
     await _check_recorded(client)
-    await _follow(client, options, _View(options, output))
+    if options.until is None:
+        await _follow(client, options, _View(options, output), None)
+        return
+    from ._console_until import Until
+
+    until = Until(options.until, options.timeout_s)
+    async with until.in_time(client.reader.name):
+        await _follow(client, options, _View(options, output), until)
 
 
-async def _follow(client: ConsoleClient, options: ConsoleOptions, shown: _View) -> None:
+async def _follow(client: ConsoleClient, options: ConsoleOptions, shown: _View, until: Until | None) -> None:
     from jsnats.client._feed import Feed
 
     feed = await Feed.open(client.reader, options.since, _tell_link)
@@ -125,6 +135,9 @@ async def _follow(client: ConsoleClient, options: ConsoleOptions, shown: _View) 
             records = taking.result()
             taking = asyncio.ensure_future(feed.take())
             await shown.show(records)
+            if until and until.met(records):
+                await shown.flush()
+                return
     finally:
         taking.cancel()
         await feed.close()

@@ -6,8 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from jsnats.schemas import MethodRecord
-from jsnats.schemas._handles import RESOURCE_FORMAT
+from jsnats.schemas import RESOURCE_FORMAT, MethodRecord
 
 Schema = Mapping[str, Any]
 
