@@ -13,6 +13,7 @@ import anyio
 import anyio.abc
 
 from jsnats.schemas import (
+    CHUNK,
     CLOSE,
     END,
     MESSAGE,
@@ -86,7 +87,7 @@ class Session:
         pipe, mark = self.pipe, MESSAGE if self.messages else ""
         while True:
             try:
-                data = await stream.receive()
+                data = await (stream.receive() if self.messages else stream.receive(CHUNK))
             except anyio.EndOfStream:
                 break
             for body, after in chunks(bytes(data), mark):
