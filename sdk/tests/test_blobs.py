@@ -231,7 +231,7 @@ async def test_a_download_that_is_left_leaves_nothing_running(lab: AsyncLab) -> 
     assert len(await anext(arriving)) == BLOB_CHUNK
     await arriving.aclose()
     await asyncio.sleep(0)
-    assert asyncio.all_tasks() <= before | {lab._bulk}
+    assert asyncio.all_tasks() <= before | {lab.bulk._opening}
 
 
 async def test_an_upload_that_is_cancelled_is_resumed(lab: AsyncLab) -> None:

@@ -164,6 +164,7 @@ def test_the_power_switch(board: Board) -> None:
     board.forget()
     assert board.is_quiet(0.5)
     board.type("xxxx\r")
+    assert board.is_quiet(0.3)
     board.switch("on")
     board.switch("on")
     login(board)
