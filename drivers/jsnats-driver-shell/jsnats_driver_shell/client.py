@@ -27,7 +27,7 @@ class ShellClient(DriverClient):
         """Return the declared commands."""
         return [ShellMethod.model_validate(each) for each in self.call("get_methods")]
 
-    def stream(
+    def pieces(
         self, method: str, *args: str, env: Mapping[str, str] | None = None
     ) -> Generator[ShellPiece, None, None]:
         """Run a command and yield its output as it comes; the last piece has the return code.
@@ -40,7 +40,7 @@ class ShellClient(DriverClient):
 
     def call_method(self, method: str, *args: str, env: Mapping[str, str] | None = None) -> ShellResult:
         """Run a command to its end and return what it said: stdout, stderr, returncode."""
-        *pieces, last = self.stream(method, *args, env=env)
+        *pieces, last = self.pieces(method, *args, env=env)
         assert last.returncode is not None
         return ShellResult(
             "".join(piece.stdout for piece in pieces), "".join(piece.stderr for piece in pieces), last.returncode
@@ -70,7 +70,7 @@ class ShellClient(DriverClient):
 
     def _show(self, method: str, args: tuple[str, ...], env: dict[str, str]) -> int:
         code = 0
-        for piece in self.stream(method, *args, env=env):
+        for piece in self.pieces(method, *args, env=env):
             if piece.stdout:
                 click.echo(piece.stdout, nl=False)
             if piece.stderr:

@@ -51,7 +51,7 @@ def test_output_arrives_while_the_command_runs(tmp_path):
     """The first line is here before the command is let go on to its second."""
     os.mkfifo(tmp_path / "go")
     with serve(Shell(methods={"two": f"echo one; read line < {tmp_path}/go; echo $line"})) as client:
-        pieces = client.stream("two")
+        pieces = client.pieces("two")
         assert next(pieces) == ShellPiece(stdout="one\n")
         (tmp_path / "go").write_text("two\n")
         assert list(pieces) == [ShellPiece(stdout="two\n"), ShellPiece(returncode=0)]
@@ -62,7 +62,7 @@ def test_leaving_the_loop_kills_the_command(tmp_path):
     os.mkfifo(tmp_path / "held")
     reader = os.open(tmp_path / "held", os.O_RDONLY | os.O_NONBLOCK)
     with serve(Shell(methods={"hang": f"exec 9>{tmp_path}/held; echo begun; sleep 1000 & wait"})) as client:
-        pieces = client.stream("hang")
+        pieces = client.pieces("hang")
         assert next(pieces).stdout == "begun\n"
         pieces.close()
         os.set_blocking(reader, True)
