@@ -343,6 +343,7 @@ async def test_forged_messages_are_dropped(
     mallory, admin = await open_connection(broker.context("mallory")), await open_connection(broker.context())
     seen: list[object] = []
     spy = await lab.connection.listen(target, seen.append)
+    await lab.connection.flush()
     async with aclosing(reader.follow("start")) as records:
         await device.say(b"a")
         assert (await anext(records)).data == b"a"
