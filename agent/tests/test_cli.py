@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
 import signal
@@ -175,6 +176,41 @@ def test_up_replaces_a_dead_link(folder: Path) -> None:
     first, second = run("up", write(folder, "bench-1"), "--", "sh", "-c", script).stdout.split()
     assert first == second
     assert not own.is_symlink()
+
+
+def test_up_removes_what_a_killed_one_left(folder: Path) -> None:
+    """The directory of one that was killed is gone after the next; those of one that runs, and of one that has only
+    begun, stay."""
+    begun = folder / "tmp" / "jsnats-up-begun"
+    begun.mkdir()
+    (begun / "lab.lock").touch()
+    script = ("sh", "-c", 'echo "$JSNATS_CONTEXT"; exec sleep 100')
+    with jsnats("up", write(folder, "bench-1"), "--", *script) as killed:
+        dead = Path(line_with(killed.stdout, "jsnats-up-").strip()).parents[1]
+        with jsnats("up", write(folder, "bench-1"), "--", *script) as process:
+            living = Path(line_with(process.stdout, "jsnats-up-").strip()).parents[1]
+            assert dead.exists()
+            server = int((dead / "nats.pid").read_text())
+            killed.kill()
+            os.kill(server, signal.SIGKILL)
+            with (dead / "lab.lock").open() as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)  # until both are gone
+            assert run("up", write(folder, "bench-1"), "--", "true").returncode == 0
+            assert set((folder / "tmp").iterdir()) == {begun, living}
+            process.terminate()
+            process.wait(30)
+
+
+def test_up_says_who_named_the_broker(folder: Path, broker: TestBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exported JSNATS_CONTEXT is used instead of a broker of its own; a refusal there says so."""
+    monkeypatch.setenv("JSNATS_CONTEXT", str(broker.context_path("tester")))
+    done = run("up", write(folder, "bench-1"), "--", "true")
+    assert done.returncode == 4
+    assert "named by --context or JSNATS_CONTEXT" in done.stderr
+    monkeypatch.setenv("JSNATS_CONTEXT", str(folder / "gone.json"))
+    done = run("up", write(folder, "bench-1"), "--", "true")
+    assert done.returncode == 2
+    assert "named by --context or JSNATS_CONTEXT" in done.stderr
 
 
 def test_up_reports_all_faults_first(folder: Path) -> None:

@@ -14,7 +14,8 @@ What is where:
     _presence.py   the exporter's name; _service.py the answers to $SRV
     _resources*.py files that drivers read and make; _cache.py those of the host, _fetch.py those of http(s) servers
     _config*.py    exporter.yaml
-    _up.py         broker, exporters and a shell in one; cli.py the commands, _scaffold.py new drivers
+    _up.py         broker, exporters and a shell in one, in a directory of _up_directory.py
+    cli.py         the commands; _scaffold.py new drivers
     testing.py     a driver with one of everything, an agent that can be killed
 """
 

@@ -5,22 +5,22 @@ from __future__ import annotations
 import asyncio
 import getpass
 import os
-import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from jsnats.broker import BROKER, run_broker
-from jsnats.schemas import EXPORTER, USER, BrokerError, ConfigurationError
+from jsnats.schemas import EXPORTER, USER, BrokerError, ConfigurationError, JsnatsError
 from jsnats.sdk import Context, default_path, find_context, open_connection
 from jsnats.sdk.cli import Session, run_session
 
 from ._agent import Agent, Hosted, context_of, hosted, hosting
 from ._config import LoadedExporter
+from ._up_directory import lab_directory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,11 +66,13 @@ async def up(loaded: Sequence[LoadedExporter], plan: Plan) -> int:
 
 
 async def _up(loaded: Sequence[LoadedExporter], plan: Plan) -> int:
-    lab_of = _external if _named_broker(loaded, plan) else _embedded
+    named_by = _broker_named_by(loaded, plan)
+    lab_of = _external if named_by else _embedded
     async with lab_of(loaded, plan) as lab, hosting(lab.exporters) as agent:
         await agent.settled()
         if agent.failures:
-            raise agent.failure()
+            failure = agent.failure()
+            raise _explained(failure, named_by) if isinstance(failure, BrokerError) else failure
         session = Session(context=lab.user_file, url=lab.user.url, exporter=loaded[0].name)
         if not plan.command:
             _greet(agent, session)
@@ -80,9 +82,22 @@ async def _up(loaded: Sequence[LoadedExporter], plan: Plan) -> int:
         return await run_session(session, plan.command)
 
 
-def _named_broker(loaded: Sequence[LoadedExporter], plan: Plan) -> bool:
-    named = (plan.url, plan.context, os.environ.get("JSNATS_URL"), os.environ.get("JSNATS_CONTEXT"))
-    return any(named) or any(each.broker.url for each in loaded)
+def _broker_named_by(loaded: Sequence[LoadedExporter], plan: Plan) -> str:
+    """What says that there is a broker already, "" for nothing."""
+    names = {
+        "--nats or JSNATS_URL": plan.url or os.environ.get("JSNATS_URL"),
+        "--context or JSNATS_CONTEXT": plan.context or os.environ.get("JSNATS_CONTEXT"),
+        "the exporter's file": any(each.broker.url for each in loaded),
+    }
+    return " and ".join(name for name, value in names.items() if value)
+
+
+def _explained(failure: JsnatsError, named_by: str) -> JsnatsError:
+    """A variable that was exported is forgotten; the broker that it names is a surprise then."""
+    if not named_by:
+        return failure
+    message = f"{failure} (this broker is named by {named_by}; without, `jsnats up` runs one of its own)"
+    return type(failure)(message)
 
 
 def _greet(agent: Agent, session: Session) -> None:
@@ -99,25 +114,13 @@ def _greet(agent: Agent, session: Session) -> None:
 
 @asynccontextmanager
 async def _embedded(loaded: Sequence[LoadedExporter], plan: Plan) -> AsyncIterator[_Lab]:
-    with _directory(plan.directory) as directory:
+    with lab_directory(plan.directory) as directory:
         async with run_broker(directory) as broker:
             exporters = [hosted(each, await broker.add(EXPORTER, each.name), "if-held") for each in loaded]
             user = await broker.add(USER, _user_name(loaded))
             file = broker.lab.context_path(user.name)
             async with _default_context(file):
                 yield _Lab(user, file, exporters)
-
-
-@contextmanager
-def _directory(named: Path | None) -> Iterator[Path]:
-    if named:
-        yield named
-        return
-    temporary = Path(tempfile.mkdtemp(prefix="jsnats-up-"))
-    try:
-        yield temporary
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _user_name(loaded: Sequence[LoadedExporter]) -> str:
@@ -181,7 +184,10 @@ async def _external(loaded: Sequence[LoadedExporter], plan: Plan) -> AsyncIterat
     url = (
         plan.url or os.environ.get("JSNATS_URL") or next((each.broker.url for each in loaded if each.broker.url), None)
     )
-    user = find_context(url, plan.context)
+    try:
+        user = find_context(url, plan.context)
+    except ConfigurationError as error:
+        raise _explained(error, _broker_named_by(loaded, plan)) from None
     exporters = [hosted(each, context_of(each, user.url, None), "if-held") for each in loaded]
     with tempfile.TemporaryDirectory(prefix="jsnats-up-") as folder:
         file = Path(folder) / "context.json"

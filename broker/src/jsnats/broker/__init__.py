@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ._config import BrokerConfig, Principal, is_loopback, render
     from ._ensure import Usage, check_fit, default_total, df, ensure_streams, stream_config
     from ._lab_dir import BROKER, LabDir, Settings, default_lab_dir
+    from ._lock import abandoned
     from ._roles import Permissions, permissions
     from ._run import Broker, run_broker
     from ._server import BrokerProcess, nats_server_binary
@@ -43,6 +44,7 @@ __all__ = [
     "Settings",
     "Storekeeper",
     "Usage",
+    "abandoned",
     "check_fit",
     "default_lab_dir",
     "default_total",
@@ -67,6 +69,7 @@ _HOME = {
     "Principal": "_config",
     "Settings": "_lab_dir",
     "Usage": "_ensure",
+    "abandoned": "_lock",
     "check_fit": "_ensure",
     "default_lab_dir": "_lab_dir",
     "default_total": "_ensure",

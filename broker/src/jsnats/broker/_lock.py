@@ -45,6 +45,20 @@ def is_running(path: Path) -> bool:
         return not _try(file.fileno())
 
 
+@contextmanager
+def abandoned(lab: Path) -> Iterator[bool]:
+    """Say whether a broker ran in that directory and is gone; its lock is held for the length of the block.
+
+    A lock file without a pid is no proof: a broker that starts has made it and takes it next.
+    """
+    path = lab / "lab.lock"
+    if not path.exists():
+        yield False
+        return
+    with path.open("r+") as file:
+        yield _try(file.fileno()) and bool(file.read())
+
+
 def _take(descriptor: int, path: Path) -> None:
     end = time.monotonic() + ORPHAN_WAIT_S
     while not _try(descriptor):
