@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -17,6 +18,7 @@ from jsnats.schemas import (
     check_name,
 )
 
+from ._composite import Composite
 from ._driver import Driver
 from ._interface import interface_of, methods_of
 from ._method import Method
@@ -171,5 +173,17 @@ def _record(node: Node, digest: str) -> NodeRecord:
         interface=digest,
         driver=f"{cls.__module__}.{cls.__qualname__}",
         package=package_of(client),
-        description=node.driver.description,
+        description=node.driver.description or _summary(cls),
     )
+
+
+def _summary(cls: type[Driver]) -> str:
+    """What the class's own docstring begins with, to say what a driver is that the configuration does not describe.
+
+    Up to the first full stop or colon: behind a colon stand the parameters, for whoever writes the configuration.
+    """
+    doc = cls.__doc__ or ""
+    if cls is Composite or doc.startswith(f"{cls.__name__}("):  # @dataclass writes that one
+        return ""
+    paragraph = " ".join(doc.strip().partition("\n\n")[0].split())
+    return re.split(r"[.:] |\.$", paragraph, maxsplit=1)[0]

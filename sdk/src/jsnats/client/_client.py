@@ -45,7 +45,7 @@ class DriverClient(ResourceMethods):
 
     @property
     def description(self) -> str:
-        """What the exporter's configuration says about this driver."""
+        """What the exporter's configuration says about this driver, or else the driver's docstring."""
         return self._node.description
 
     @property
