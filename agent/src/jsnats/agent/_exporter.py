@@ -82,7 +82,7 @@ class Exporter:
         except BaseException:
             await self._undo.aclose()
             raise
-        log.info("exporter %s: %d drivers, instance %s", self.spec.name, len(self.nodes), self.instance)
+        log.info("exporter %s: %d drivers, instance %s", self.spec.name, len(self.nodes) - 1, self.instance)
 
     async def _begin(self) -> None:
         name = self.spec.name
