@@ -15,10 +15,12 @@ from typer.testing import CliRunner
 from jsnats.client import CompositeClient, DriverClient
 from jsnats.common.utils import serve, session_broker
 from jsnats.driver import Composite, Driver, export
+from jsnats.schemas import ConfigurationError
 from jsnats.sdk.cli._call import run_call, run_stream
 from jsnats.sdk.cli._complete import complete_exporter, complete_exporter_method
 from jsnats.sdk.cli._guard import exit_code
 from jsnats.sdk.cli._j import run_words
+from jsnats.sdk.cli._j_complete import answer_shell, offers
 from jsnats.sdk.cli._main import app
 
 waiting = threading.Event()
@@ -213,10 +215,47 @@ def test_completion(root: CompositeClient, monkeypatch: pytest.MonkeyPatch) -> N
     """The shell is offered exporters, then methods; nothing, silently, without a broker."""
     name = root.exporter
     assert name in complete_exporter(name[:3])
-    assert f"{name}." in complete_exporter_method(name[:3])
+    assert f"{name}.dut.relay.cycle" in complete_exporter_method(name)  # `name.` alone would get a space behind it
     assert complete_exporter_method(f"{name}.dut.relay.c") == [f"{name}.dut.relay.cycle"]
     monkeypatch.setenv("JSNATS_URL", "nats://127.0.0.1:1")
     assert complete_exporter("x") == []
+
+
+@pytest.mark.parametrize(
+    ("words", "incomplete", "offered"),
+    [
+        ([], "", {"dut"}),
+        (["dut"], "r", {"relay"}),
+        (["dut", "relay"], "c", {"cycle"}),
+        (["dut", "relay", "cycle"], "--t", {"--times"}),
+        (["dut", "own", "twice"], "--t", {"--times"}),
+    ],
+)
+def test_j_completion(root: CompositeClient, words: list[str], incomplete: str, offered: set[str]) -> None:
+    """The shell is offered the tree, then the methods and options of a driver, or what its client's own command has."""
+    own = root.dut.own
+    root.dut.children["own"] = OwnClient(own._channel, own._node)
+    assert {item.value for item in offers(root, words, incomplete)} >= offered
+
+
+def test_j_completion_outside_of_a_lab(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing, silently; the function for the shell is there all the same, and for an unknown shell an advice."""
+    monkeypatch.delenv("JSNATS_EXPORTER", raising=False)
+    monkeypatch.setenv("COMP_WORDS", "j ")
+    monkeypatch.setenv("COMP_CWORD", "1")
+    answer_shell("bash_complete")
+    assert capsys.readouterr() == ("", "")
+    answer_shell("bash_source")
+    assert "_J_COMPLETE=bash_complete" in capsys.readouterr().out
+    with pytest.raises(ConfigurationError, match="bash_source"):
+        answer_shell("csh_source")
+
+
+def test_j_takes_no_dots(root: CompositeClient) -> None:
+    """A path as `jsnats call` has it is refused with the words to say."""
+    for path in ("dut.relay.cycle", f"{root.exporter}.dut.relay.cycle"):
+        with pytest.raises(ConfigurationError, match=": j dut relay cycle$"):
+            run_words(root, [path])
 
 
 def start(*words: str, module: str = "jsnats.sdk.cli", **options: int) -> subprocess.Popen[str]:

@@ -15,7 +15,7 @@
     _describe.py   a schema in words: signatures and the help of a method
     _output.py     results, tables and progress
     _complete.py   what the shell offers for the name of a method
-    _j.py          `j`, in the environment of an exporter
+    _j.py          `j`, in the environment of an exporter; _j_complete.py is what the shell offers behind it
     _commands.py   click commands for a client: of its methods, of its children
     _shell.py      the shell or command that runs with that environment
 

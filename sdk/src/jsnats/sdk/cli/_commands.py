@@ -6,8 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from jsnats.client import DriverClient
+from jsnats.client._resources import is_resource
 from jsnats.schemas import ConfigurationError, MethodRecord
 
 from ._arguments import parse_arguments
@@ -84,6 +86,15 @@ class MethodCommand(_Words):
     def get_help(self, ctx: click.Context) -> str:
         """The method's documentation, arguments and result."""
         return method_help(ctx.command_path, self.method_name, self.method)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """The names of its arguments; for another word a file, if it takes one."""
+        properties = self.method.params.get("properties", {})
+        if not incomplete.startswith("-"):
+            files = any(is_resource(schema) for schema in properties.values())
+            return [CompletionItem(incomplete, type="file")] if files else []
+        names = [f"--{name}" for name in [*properties, "help", "json"]]
+        return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 
     def _run(self, words: tuple[str, ...]) -> None:
         context = click.get_current_context()

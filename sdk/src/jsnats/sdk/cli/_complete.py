@@ -1,38 +1,35 @@
-"""What the shell offers for an exporter or a method. Quick, and silent when there is no lab."""
+"""What the shell offers for an exporter, a method or a console. Quick, and silent when there is no lab."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from jsnats.sdk import Lab
+
+T = TypeVar("T")
 
 TIMEOUT_S = 1.0
 
 
 def complete_exporter(incomplete: str) -> list[str]:
     """Names of exporters."""
-    return [name for name in _ask(_exporters) if name.startswith(incomplete)]
+    return [name for name in ask(_exporters) if name.startswith(incomplete)]
 
 
 def complete_exporter_method(incomplete: str) -> list[str]:
-    """Names of exporters with a dot; behind one, the paths of that exporter's methods."""
-    if "." not in incomplete:
-        return [f"{name}." for name in _ask(_exporters) if name.startswith(incomplete)]
-    exporter = incomplete.partition(".")[0]
-    return [name for name in _ask(lambda lab: _methods(lab, exporter)) if name.startswith(incomplete)]
+    """Names of exporters with a dot; of the one exporter that it can be, the paths of its methods."""
+    return ask(lambda lab: _below(lab, incomplete, _methods))
 
 
 def complete_console(incomplete: str) -> list[str]:
-    """Names of exporters with a dot; behind one, that exporter's consoles."""
-    if "." not in incomplete:
-        return [f"{name}." for name in _ask(_exporters) if name.startswith(incomplete)]
-    exporter = incomplete.partition(".")[0]
-    return [name for name in _ask(lambda lab: _consoles(lab, exporter)) if name.startswith(incomplete)]
+    """Names of exporters with a dot; of the one exporter that it can be, its consoles."""
+    return ask(lambda lab: _below(lab, incomplete, _consoles))
 
 
-def _ask(question: Callable[[Lab], list[str]]) -> list[str]:
+def ask(question: Callable[[Lab], list[T]]) -> list[T]:
+    """What the lab answers; nothing without a lab, and nothing if anything goes wrong."""
     from jsnats.sdk import connect
 
     try:
@@ -40,6 +37,15 @@ def _ask(question: Callable[[Lab], list[str]]) -> list[str]:
             return question(lab)
     except Exception:  # noqa: BLE001 - a message in the middle of somebody's command line helps nobody
         return []
+
+
+def _below(lab: Lab, incomplete: str, paths: Callable[[Lab, str], list[str]]) -> list[str]:
+    exporter, dot, _ = incomplete.partition(".")
+    names = [exporter] if dot else [name for name in _exporters(lab) if name.startswith(incomplete)]
+    if len(names) > 1:
+        return [f"{name}." for name in names]
+    # A single word is taken as final by the shell, with a space behind it: no name with a dot alone.
+    return [path for name in names for path in paths(lab, name) if path.startswith(incomplete)]
 
 
 def _exporters(lab: Lab) -> list[str]:

@@ -26,6 +26,10 @@ Example: j dut power on
 
 def j_main() -> None:
     """Entry point of `j`."""
+    if instruction := os.environ.get("_J_COMPLETE"):
+        from ._j_complete import answer_shell
+
+        sys.exit(exit_code(lambda: answer_shell(instruction)))
     sys.exit(exit_code(lambda: _run(sys.argv[1:])))
 
 
@@ -50,12 +54,31 @@ def _run(words: list[str]) -> object:
 
 def run_words(root: DriverClient, words: list[str]) -> object:
     """Go down the tree as far as the words name children, and run the command of the client found there."""
-    client, prog = root, ["j"]
-    while words and words[0] in client.children:
-        client = client.children[words[0]]
-        prog.append(words[0])
-        words = words[1:]
-    return _run_found(client, words, " ".join(prog))
+    client, rest = descend(root, words)
+    prog = " ".join(["j", *words[: len(words) - len(rest)]])
+    if rest:
+        _check_dots(client, rest[0], prog)
+    return _run_found(client, rest, prog)
+
+
+def descend(root: DriverClient, words: list[str]) -> tuple[DriverClient, list[str]]:
+    """The client that the first words lead to, and the words behind them."""
+    client = root
+    for index, word in enumerate(words):
+        if word not in client.children:
+            return client, words[index:]
+        client = client.children[word]
+    return client, []
+
+
+def _check_dots(client: DriverClient, word: str, prog: str) -> None:
+    """Raise ConfigurationError for a path as `jsnats call` has it."""
+    head, _, rest = word.partition(".")
+    path = rest if head == client.exporter else word
+    if "." in word and path.partition(".")[0] in client.children:
+        from jsnats.schemas import ConfigurationError
+
+        raise ConfigurationError(f"{prog} takes a path with spaces: {prog} {path.replace('.', ' ')}")
 
 
 def _run_found(client: DriverClient, words: list[str], prog: str) -> object:

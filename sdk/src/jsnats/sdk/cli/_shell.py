@@ -95,7 +95,18 @@ def _take_terminal() -> None:
 
 # ------------------------------------------------------------------ the prompt
 
-_BASH = '[ -f ~/.bashrc ] && . ~/.bashrc\nPS1="({name}) $PS1"\n'
+_BASH = """\
+[ -f ~/.bashrc ] && . ~/.bashrc
+PS1="({name}) $PS1"
+# What is offered is asked of the program at the first Tab: asking now would hold up the first prompt by a second.
+_jsnats_first_tab() {{
+    complete -r jsnats j
+    eval "$(jsnats --show-completion bash)"
+    eval "$(_J_COMPLETE=bash_source j)"
+    return 124  # bash begins again, with what is set now
+}}
+complete -F _jsnats_first_tab jsnats j
+"""
 _ZSH = '[ -f "${{OLD_ZDOTDIR:-$HOME}}/.zshrc" ] && . "${{OLD_ZDOTDIR:-$HOME}}/.zshrc"\nPS1="({name}) $PS1"\n'
 _FISH = "functions -c fish_prompt _jsnats_prompt; function fish_prompt; echo -n '({name}) '; _jsnats_prompt; end"
 
