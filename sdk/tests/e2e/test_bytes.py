@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor, TimeoutError as FutureTimeout
 from typing import Any
 
 import anyio
@@ -61,6 +62,19 @@ def test_bytes_survive_an_outage(broker: TestBroker, client: Any) -> None:
         stream.send(b"meanwhile")
         broker.start()
         assert stream.receive(20) == b"meanwhile"
+
+
+def test_a_stream_opened_in_an_outage_waits(broker: TestBroker, client: Any) -> None:
+    """The first stream, for which a second connection is made, is opened when the broker is back."""
+    broker.stop()
+    with ThreadPoolExecutor() as pool:
+        opening = pool.submit(client.open_stream)
+        with pytest.raises(FutureTimeout):
+            opening.result(0.5)
+        broker.start()
+        with opening.result(20) as stream:
+            stream.send(b"at last")
+            assert stream.receive(20) == b"at last"
 
 
 def test_a_killed_agent_is_a_reset(agent: AgentProcess, client: Any) -> None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 
-from jsnats.schemas import BrokerError
+from jsnats.schemas import BrokerUnreachable
 
 from ._connection import Connection, open_connection
 
@@ -18,14 +17,24 @@ class Bulk:
         self._opening: asyncio.Task[Connection] | None = None
 
     async def connection(self) -> Connection:
-        """Return it, opened once for all who ask. Raises BrokerError."""
+        """Return it, opened once for all who ask; an outage of the broker is waited for. Raises BrokerError."""
         if self._opening is None or (self._opening.done() and self._opening.exception()):
-            name = f"{self._main.name} (bulk)"
-            self._opening = asyncio.ensure_future(open_connection(self._main.context, name=name))
+            self._opening = asyncio.ensure_future(self._open())
         return await asyncio.shield(self._opening)
+
+    async def _open(self) -> Connection:
+        while True:
+            await self._main.wait_connected()
+            try:
+                return await open_connection(self._main.context, name=f"{self._main.name} (bulk)")
+            except BrokerUnreachable:
+                if self._main.connected.is_set() and not self._main.just_back:
+                    raise
 
     async def close(self) -> None:
         """Close it, if there is one."""
         if self._opening:
-            with suppress(BrokerError):
-                await (await self._opening).close()
+            self._opening.cancel()  # it may wait for the broker
+            await asyncio.wait({self._opening})
+            if not self._opening.cancelled() and not self._opening.exception():
+                await self._opening.result().close()
