@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -84,7 +85,7 @@ def run(
 ) -> None:
     """Host exporters until Ctrl-C or SIGTERM. A broker that is not there yet is waited for.
 
-    Example: jsnats agent run exporter.yaml --nats nats://lab:4222 --credentials bench-1.json
+    Example: jsnats agent run exporter.yaml --credentials bench-1.json
     """
     import asyncio
 
@@ -126,8 +127,18 @@ def _load(files: list[Path]) -> list[LoadedExporter]:
     return load(files)
 
 
-def _log_to_stderr(level: str, agent: str) -> None:
-    import logging
+class _Format(logging.Formatter):
+    """The first letter of the level, and of a driver's line the driver it is of."""
 
-    logging.basicConfig(level=level, format="%(levelname).1s %(message)s")
+    def format(self, record: logging.LogRecord) -> str:
+        """As the base class."""
+        driver = record.name.removeprefix("jsnats.driver.")
+        where = f"{driver}: " if driver != record.name else ""
+        return f"{record.levelname[0]} {where}{super().format(record)}"
+
+
+def _log_to_stderr(level: str, agent: str) -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Format())
+    logging.basicConfig(level=level, handlers=[handler])
     logging.getLogger("jsnats.agent").setLevel(agent)

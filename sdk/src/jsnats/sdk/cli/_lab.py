@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def ls(as_json: Json = False, nats: Nats = None, context: ContextFile = None) -> None:
     """List the exporters of the lab: what state each is in, and who holds it.
 
-    Example: jsnats ls --json | jq -r '.[] | select(.state == "available") | .name'
+    Example: jsnats ls --json | jq -r '.[].name'
     """
     from dataclasses import asdict
 
