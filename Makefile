@@ -29,12 +29,14 @@ env: $(STAMP) ## install the core and every driver, editable, into .venv
 # The hashes are checked first, without the packages of this tree, which have none; only a driver's own new
 # dependency is still missing after that. The build backend comes from the same file, hence no isolation.
 $(STAMP): pyproject.toml constraints.txt $(wildcard drivers/jsnats-driver-*/pyproject.toml) | $(BIN)/uv
+	@echo "installing jsnats and its drivers into $(VENV)" >&2
 	@uv pip install --quiet --require-hashes -r constraints.txt
 	@uv pip install --quiet --no-build-isolation -c constraints.txt -e . $(addprefix -e ./,$(DRIVERS))
 	@touch $@
 
 $(BIN)/uv:
 	@test -n "$(PYTHON)" || { echo "jsnats needs Python 3.11 or newer: install it, or say make PYTHON=/path/to/python3" >&2; exit 1; }
+	@echo "making $(VENV) with $(PYTHON); the first time takes half a minute" >&2
 	@$(PYTHON) -m venv $(VENV) >/dev/null || { echo "$(PYTHON) cannot make a venv: on Debian, apt-get install python3-venv" >&2; exit 1; }
 	@sed -n '/^uv==/,/[^\\]$$/p' constraints.txt > $(VENV)/uv.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(VENV)/uv.txt
