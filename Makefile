@@ -65,6 +65,7 @@ create-driver: $(STAMP) ## a new driver: make create-driver NAME=my-device CLASS
 	@test -n "$(NAME)" -a -n "$(CLASS)" || { echo "say make create-driver NAME=my-device CLASS=MyDevice" >&2; exit 2; }
 	@jsnats driver create "$(NAME)" --class "$(CLASS)" --dir drivers
 	@uv pip install --quiet --no-build-isolation -c constraints.txt -e "./drivers/jsnats-driver-$(NAME)"
+	@echo "and installed here; make test ARGS=drivers/jsnats-driver-$(NAME) runs its tests"
 
 # The lock is a step on the way: it holds addresses, so only its versions and hashes are kept.
 constraints: $(BIN)/uv ## renew constraints.txt: exact versions with hashes
