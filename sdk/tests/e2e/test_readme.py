@@ -1,4 +1,4 @@
-"""The READMEs do what they say: its files are written, its commands are run."""
+"""The READMEs of the whole and of its parts do what they say: their files are written, their commands are run."""
 
 from __future__ import annotations
 
