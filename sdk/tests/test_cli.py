@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterator
+from pathlib import Path
 
 import click
 import pytest
@@ -22,6 +24,7 @@ from jsnats.sdk.cli._guard import exit_code
 from jsnats.sdk.cli._j import run_words
 from jsnats.sdk.cli._j_complete import answer_shell, offers
 from jsnats.sdk.cli._main import app
+from jsnats.sdk.cli._shell import _prompted
 
 waiting = threading.Event()
 ended = threading.Event()
@@ -249,6 +252,25 @@ def test_j_completion_outside_of_a_lab(capsys: pytest.CaptureFixture[str], monke
     assert "_J_COMPLETE=bash_complete" in capsys.readouterr().out
     with pytest.raises(ConfigurationError, match="bash_source"):
         answer_shell("csh_source")
+
+
+def test_the_shell_of_a_session_completes_both(tmp_path: Path) -> None:
+    """At the first Tab its bash asks both programs for their functions, and tells readline to begin again (124)."""
+    words, _ = _prompted("/bin/bash", "bench-1", tmp_path)
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    script = f'. "{words[2]}"; _jsnats_first_tab; echo $?; complete -p jsnats j'
+    done = subprocess.run(
+        ["/bin/bash", "-c", script],
+        env=os.environ | {"PATH": path, "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+    code, jsnats, j = done.stdout.splitlines()
+    assert (code, jsnats.split()[-1], j.split()[-1], done.stderr) == ("124", "jsnats", "j", "")
+    assert "-F _jsnats_completion" in jsnats
+    assert "-F _j_completion" in j
 
 
 def test_j_takes_no_dots(root: CompositeClient) -> None:
