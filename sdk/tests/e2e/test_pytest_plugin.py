@@ -469,6 +469,8 @@ import os
 from pathlib import Path
 from jsnats.driver import Driver, export
 
+print("a driver under development prints")
+
 class Marker(Driver):
     @classmethod
     def client(cls):
@@ -477,6 +479,10 @@ class Marker(Driver):
     @export
     def pid(self) -> int:
         return os.getpid()
+
+    @export
+    def say(self, text: str) -> None:
+        print(text, flush=True)
 
     def close(self):
         Path("closed").touch()
@@ -535,6 +541,12 @@ def test_a_lab_of_its_own(run: Run, pytester: pytest.Pytester, own_lab: list[str
     run(*own_lab).assert_outcomes(passed=2)
     assert not is_alive(int((pytester.path / "pid").read_text()))
     assert (pytester.path / "closed").exists()
+
+
+def test_drivers_may_print(run: Run, pytester: pytest.Pytester, own_lab: list[str]) -> None:
+    """What they print, before the lab runs and more than a pipe holds afterwards, is in nobody's way."""
+    pytester.makepyfile("def test_print(bench):\n    bench.options(timeout_s=10).mine.say('x' * 200_000)\n")
+    run(*own_lab).assert_outcomes(passed=1)
 
 
 def test_a_lab_that_does_not_start(run: Run, pytester: pytest.Pytester) -> None:
