@@ -1,8 +1,8 @@
 """A whole lab for the length of a test session: `jsnats up` in a process of its own.
 
 The command that it runs around has a socket of ours as its standard input. It says there that the lab runs, and waits
-for the end of it: so the lab ends with this process, in whatever way that ends: the broker stops, the drivers are closed,
-the boards are off. Standard output is left to drivers, which may print: it goes where their errors go.
+for the end of it: so the lab ends with this process, in whatever way that ends: the broker stops, the drivers are
+closed, the boards are off. Standard output is left to drivers, which may print: it goes where their errors go.
 """
 
 from __future__ import annotations
