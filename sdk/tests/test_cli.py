@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterator
+from pathlib import Path
 
 import click
 import pytest
@@ -262,7 +263,8 @@ except SystemExit:
 
 def test_a_file_that_is_not_there_is_one_line(run: Callable[..., tuple[int, str, str]]) -> None:
     """As other programs say it, without the name of an exception."""
-    assert run(lambda words: open(words[0]), "no.img") == (1, "", "error: no.img: No such file or directory\n")
+    said = run(lambda words: Path(words[0]).read_bytes(), "no.img")
+    assert said == (1, "", "error: no.img: No such file or directory\n")
 
 
 def test_help_imports_little() -> None:
