@@ -16,6 +16,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -26,18 +27,33 @@ import json, os, sys
 os.write(0, json.dumps([os.environ["JSNATS_CONTEXT"], os.environ["JSNATS_EXPORTER"]]).encode())
 sys.stdin.read()
 """
+SAID = 2000
+"""Characters of what a lab said before it ended."""
 READY_BYTES = 64 * 1024
 """More than a path and a name, which come in one piece."""
 END_S = 45.0
 """More than drivers may take to close (20 s), and the broker to stop (10 s)."""
 
 
-@contextmanager
-def running_lab(exporters: Sequence[Path], python_path: Sequence[Path]) -> Iterator[tuple[Path, str]]:
-    """Run a lab and yield a user's context file and the name of the first exporter.
+@dataclass(frozen=True, slots=True)
+class OwnLab:
+    """A lab that runs: a user's context file, and the name of the first exporter."""
 
-    `python_path` is where drivers are found beside what is installed. Raises ConfigurationError with what `jsnats up`
-    says when it does not start.
+    context: Path
+    exporter: str
+    _process: subprocess.Popen[bytes]
+    _log: IO[str]
+
+    def ended(self) -> str:
+        """What `jsnats up` said last, if it has ended; "" while it runs."""
+        return _said(self._log)[-SAID:] if self._process.poll() is not None else ""
+
+
+@contextmanager
+def running_lab(exporters: Sequence[Path], python_path: Sequence[Path]) -> Iterator[OwnLab]:
+    """Run a lab. `python_path` is where drivers are found beside what is installed.
+
+    Raises ConfigurationError with what `jsnats up` says when it does not start.
     """
     ours, theirs = socket.socketpair()
     with ours, tempfile.TemporaryFile("w+") as log:
@@ -50,7 +66,7 @@ def running_lab(exporters: Sequence[Path], python_path: Sequence[Path]) -> Itera
                 process.wait()
                 raise ConfigurationError(f"jsnats up: {_said(log)}")
             context, first = json.loads(ready)
-            yield Path(context), first
+            yield OwnLab(Path(context), first, process, log)
         finally:
             _end(process, ours, bool(ready))
 
