@@ -318,6 +318,24 @@ async def test_sweep_of_what_belongs_to_nobody(keeper: Storekeeper, ann: Connect
     assert await keeper.shelf.hashes() == {sha256: 2}
 
 
+async def test_a_sweep_goes_by_the_manifest_of_now(keeper: Storekeeper, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file announced too small, which is dropped and uploaded again while the sweep looks round, stays whole."""
+    data = os.urandom(3 * BLOB_CHUNK)
+    await send(keeper.shelf.connection, data)
+    assert (await keeper.verbs["commit"]("ann", wanted(data) | {"size": BLOB_CHUNK}))["state"] == "have"
+    look_round = keeper.shelf.hashes
+
+    async def meanwhile() -> dict[str, int]:
+        there = await look_round()
+        assert (await keeper.verbs["bad"]("bob", wanted(data)))["state"] == "dropped"
+        await store(keeper, "bob", data)
+        return there
+
+    monkeypatch.setattr(keeper.shelf, "hashes", meanwhile)
+    await keeper.sweep()
+    assert (await keeper.verbs["bad"]("bob", wanted(data)))["state"] == "good"
+
+
 @pytest.mark.parametrize("subject", ["jsnats.blob.*.0", "jsnats.blob.*.*", "jsnats.blob.>.0", "{own}.*", "{own}.>"])
 async def test_sweep_of_wildcards(keeper: Storekeeper, ann: Connection, subject: str) -> None:
     """A subject with a literal wildcard, which the broker stores, is removed without being taken for a pattern."""

@@ -322,6 +322,12 @@ except SystemExit:
     return done.stdout.splitlines()
 
 
+def test_a_file_that_is_not_there_is_one_line(run: Callable[..., tuple[int, str, str]]) -> None:
+    """As other programs say it, without the name of an exception."""
+    said = run(lambda words: Path(words[0]).read_bytes(), "no.img")
+    assert said == (1, "", "error: no.img: No such file or directory\n")
+
+
 def test_help_imports_little() -> None:
     """`jsnats --help` lists plugins too, and loads neither NATS nor pydantic nor rich."""
     lines = loaded("nats", "pydantic", "rich", "click", words=["--help"])

@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 
 from jsnats.broker.testing import TestBroker, running_broker
+from jsnats.schemas import chunk_subject
+from jsnats.sdk import connect_async
 
 SHA_OF_HELLO = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
 
@@ -85,6 +87,21 @@ def test_pipes(blob: Any) -> None:
     assert blob("get", sha256, "-") == (0, b"\x00piped\xff", "")
 
 
+async def test_a_damaged_file_can_be_uploaded_again(blob: Any, broker: TestBroker, tmp_path: Path) -> None:
+    """`get` tells the store what it found: then `put` sends the file, instead of finding it there."""
+    data = b"right"
+    (tmp_path / "image").write_bytes(data)
+    sha256 = hashlib.sha256(data).hexdigest()
+    async with connect_async(context=broker.context("bob")) as lab:
+        await lab.connection.request(chunk_subject(sha256, 0), b"wrong")
+    assert blob("put", "image")[0] == 0
+    code, _, text = blob("get", sha256, "copy")
+    assert (code, "is something else: upload it again" in text, (tmp_path / "copy").exists()) == (1, True, False)
+    assert [each["sent"] for each in json.loads(blob("put", "image", "--json")[1])] == [len(data)]
+    assert blob("get", sha256, "copy")[0] == 0
+    assert (tmp_path / "copy").read_bytes() == data
+
+
 @pytest.mark.parametrize(
     ("words", "user", "code", "text"),
     [
@@ -92,6 +109,7 @@ def test_pipes(blob: Any) -> None:
         (["put", "."], "alice", 2, "is a directory"),
         (["get", SHA_OF_HELLO[:12], "x"], "alice", 2, "64 hex digits"),
         (["rm", "*"], "alice", 2, "64 hex digits"),
+        (["get", SHA_OF_HELLO, "-", "--json"], "alice", 2, "standard output cannot have the file and JSON"),
         (["get", "0" * 64, "x"], "alice", 1, "the lab has no file"),
         (["put", "/etc/hostname"], "vic", 4, "no permission"),
         (["put"], "alice", 2, "FILE..."),

@@ -7,7 +7,7 @@ import pytest
 from jsnats.schemas import ConfigurationError, Selector
 from jsnats.sdk import ConsoleRecord, ExporterInfo
 from jsnats.testing._benches import choose
-from jsnats.testing._since import console_text, plain
+from jsnats.testing._since import Since, console_text, plain
 
 
 def exporter(name: str, *, state: str = "available", holder: str = "", **labels: str) -> ExporterInfo:
@@ -60,3 +60,15 @@ def test_console_text() -> None:
         ConsoleRecord(sequence=4, offset=6, time=0.0, mark="mark", text="ö"),
     ]
     assert console_text(records) == "--- an ---\ngrün \ufffd\n--- ö ---\n"
+
+
+def test_a_broker_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A timeout has no words of its own; the section says what did not answer."""
+
+    async def silence(since: Since) -> None:
+        raise TimeoutError
+
+    monkeypatch.setattr(Since, "_read", silence)
+    since = Since.__new__(Since)
+    since._exporter = "bench-1"
+    assert since.sections() == [("exporter log bench-1", "not read: the broker does not answer")]

@@ -28,6 +28,14 @@ def test_children_are_reached_through_their_parents() -> None:
         assert isinstance(client.outer.inner, CompositeClient)
 
 
+def test_options_are_those_of_all_below() -> None:
+    """`bench.options(timeout_s=5).dut.power.on()` has the deadline; the client it was made of has none."""
+    with serve(Composite(children={"outer": Composite(children={"inner": Composite()})})) as client:
+        hasty = client.options(timeout_s=5)
+        assert [each._options.timeout_s for each in (hasty, hasty.outer, hasty.outer.inner)] == [5, 5, 5]
+        assert client.outer.inner._options.timeout_s is None
+
+
 def test_a_composite_can_be_extended() -> None:
     """A subclass on both sides keeps its children."""
     with serve(Harness(children={"spare": Composite()})) as client:

@@ -3,6 +3,7 @@ import hashlib
 import io
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -230,12 +231,17 @@ def test_flashers_have_commands(tmp_path):
     """`j flasher flash FILE`, `dump FILE`, `-t`; a card has host, dut, off and write as well."""
     (tmp_path / "image").write_bytes(b"image")
     with serve(MockFlasher()) as client:
-        run(client, "flash", str(tmp_path / "image"), "-t", "boot")
+        told = run(client, "flash", str(tmp_path / "image"), "-t", "boot")
+        assert re.fullmatch(
+            r"flashed 5 B in \d+\.\d s \(\d+ B/s\), (5 B uploaded|already there, nothing uploaded)\n", told
+        )
+        again = run(client, "flash", str(tmp_path / "image"), "-t", "boot")
+        assert again.endswith(", already there, nothing uploaded\n")
         run(client, "dump", str(tmp_path / "out"), "-t", "boot")
         assert (tmp_path / "out").read_bytes() == b"image"
     with serve(MockStorageMux()) as client:
         run(client, "host")
-        run(client, "write", str(tmp_path / "image"))
+        assert run(client, "write", str(tmp_path / "image")).startswith("wrote 5 B in ")
         run(client, "off")
         run(client, "flash", str(tmp_path / "image"))
         assert client.call("attached") == "dut"

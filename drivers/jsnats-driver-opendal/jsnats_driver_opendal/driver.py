@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import field
@@ -17,7 +18,7 @@ from jsnats.driver import Resource, export
 from jsnats.schemas import ConfigurationError
 
 from .common import Metadata, PresignedRequest
-from .faults import mapped, reason
+from .faults import FOREIGN, mapped, reason
 from .files import FileMethods, Files
 from .flasher import FlasherInterface, MockFlasher, MockStorageMux, StorageMuxInterface
 from .paths import check_inside, clean
@@ -25,6 +26,7 @@ from .paths import check_inside, clean
 __all__ = ["FlasherInterface", "MockFlasher", "MockStorageMux", "Opendal", "StorageMuxInterface"]
 
 _BLOCK = 1 << 20
+_SCHEME = re.compile("[a-z0-9-]+")
 
 # Here, because `list` is a method below.
 Paths = list[str]
@@ -47,9 +49,11 @@ class Opendal(FileMethods):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not _SCHEME.fullmatch(self.scheme):  # OpenDAL takes FS and fs://x for fs, and the rules of fs would not hold
+            raise ConfigurationError(f"scheme {self.scheme!r}: say the name of a service in lower case, such as fs")
         try:
             self._operator = opendal.AsyncOperator(self.scheme, **self.kwargs)
-        except (opendal.exceptions.ConfigInvalid, opendal.exceptions.Unsupported) as error:
+        except FOREIGN as error:
             raise ConfigurationError(f"{self.scheme}: {reason(error)}") from error
         self._root = Path(self.kwargs["root"]) if self.scheme in ("fs", "file") else None
         self._files = Files(self._operator)
@@ -78,15 +82,16 @@ class Opendal(FileMethods):
         async with self.resource(src, decompress=False) as stream:
             fd, done = await self.open(path, "wb"), 0
             try:
-                async for data in stream:
-                    await self.file_write(fd, data)
-                    done += len(data)
-                    self.report_progress(done, stream.size, f"writing {path}")
+                try:
+                    async for data in stream:
+                        await self.file_write(fd, data)
+                        done += len(data)
+                        self.report_progress(done, stream.size, f"writing {path}")
+                finally:
+                    await self.file_close(fd)
             except BaseException:
-                await self.file_close(fd)
                 await self._remove(path)
                 raise
-            await self.file_close(fd)
 
     @export
     async def read(self, path: str) -> Resource:
@@ -190,6 +195,8 @@ class Opendal(FileMethods):
     async def rename(self, source: str, target: str) -> None:
         """Rename a file; on a storage that cannot, by a copy."""
         source, target = self._path(source), self._path(target)
+        if source == target:  # OpenDAL refuses it where it renames itself; a copy and a removal would lose the file
+            raise OSError(f"{source}: from and to paths are same")
         if not self._operator.capability().rename:
             await self.copy(source, target)
             await self.delete(source)

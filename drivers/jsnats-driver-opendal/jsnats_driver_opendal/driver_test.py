@@ -19,6 +19,7 @@ from jsnats.agent import load
 from jsnats.common.utils import serve
 from jsnats.driver import ResourceStream, methods_of, progress_sink
 from jsnats_driver_opendal.driver import FlasherInterface, MockFlasher, MockStorageMux, Opendal, StorageMuxInterface
+from jsnats_driver_opendal.files import Files
 from jsnats_driver_opendal.paths import clean
 from jsnats_driver_opendal.storage import write_image
 
@@ -103,6 +104,13 @@ async def test_links_and_dots_inside_the_root_are_fine(files):
     assert "..x.." in await entries(files.list())
 
 
+@pytest.mark.parametrize("scheme", ["FS", " fs", "fs://", "fs://x/y", "File"])
+def test_a_storage_has_one_spelling(root, scheme):
+    """OpenDAL takes each of these for `fs`, and without the rules of `fs` a link leads anywhere."""
+    with pytest.raises(ValidationError, match="the name of a service in lower case"):
+        Opendal(scheme=scheme, kwargs={"root": str(root)})
+
+
 async def test_what_a_link_hides_is_not_listed(files):
     """`scan` names the links but does not go through them."""
     found = await entries(files.scan())
@@ -162,6 +170,10 @@ async def test_an_open_file_has_a_position(storage):
     assert await storage.file_seek(fd, -2, 2) == 6
     assert (await storage.file_read(fd), await storage.file_read(fd)) == (b"67", b"")
     assert await storage.file_tell(fd) == 8
+    with pytest.raises(ValueError, match="negative seek position -1"):
+        await storage.file_seek(fd, -1)
+    with pytest.raises(OSError, match="negative"):
+        await storage.file_seek(fd, -9, 1)
     await storage.close()
     with pytest.raises(ValueError, match="the lease has ended"):
         await storage.file_read(fd)
@@ -182,6 +194,14 @@ async def test_names_are_changed(storage):
     await storage.remove_all("dir")
     assert await entries(storage.scan()) == []
     assert not await storage.exists("three")
+
+
+async def test_a_file_renamed_to_itself_stays(storage):
+    """It is refused, as OpenDAL does it; a copy and a removal would lose it."""
+    await put(storage, "one", b"data")
+    with pytest.raises(OSError, match="are same"):
+        await storage.rename("one", "./one")
+    assert taken(await storage.read("one")) == b"data"
 
 
 @pytest.mark.parametrize("algo", ["sha256", "md5", "blake2b"])
@@ -275,6 +295,21 @@ async def test_a_file_that_fails_half_way_is_not_left(storage, tmp_path):
     assert await storage.get_created_resources() == []
 
 
+async def test_a_file_that_cannot_be_completed_is_not_left(files, root, tmp_path, monkeypatch):
+    """What the storage says only when the file is closed is an error of `write`."""
+    (tmp_path / "source").write_bytes(b"x" * 10)
+
+    async def fail(fd):
+        await Files.close(files._files, fd)
+        raise OSError("no room")
+
+    monkeypatch.setattr(files._files, "close", fail)
+    with pytest.raises(OSError, match="no room"):
+        await files.write("file", str(tmp_path / "source"))
+    assert not (root / "file").exists()
+    assert await files.get_created_resources() == []
+
+
 @pytest.fixture
 def web(root):
     """A web server over the root, and its address."""
@@ -360,6 +395,9 @@ def test_a_storage_that_cannot_be_is_one_line():
         Opendal(scheme="nope", kwargs={})
     with pytest.raises(ValidationError, match="fs: root is not specified"):
         Opendal(scheme="fs", kwargs={})
+    with pytest.raises(ValidationError, match="create root dir failed: No such file or directory") as caught:
+        Opendal(scheme="fs", kwargs={"root": "/proc/no/such"})
+    assert "Backtrace" not in str(caught.value)
     with pytest.raises(ValidationError):
         Opendal(scheme="memory", kwargs={}, root="x")  # type: ignore[call-arg]
     assert "secret" not in repr(Opendal(scheme="memory", kwargs={"secret": "secret"}))
@@ -477,6 +515,14 @@ async def test_a_full_medium_says_so(tmp_path):
     (tmp_path / "image").write_bytes(b"x" * 10_000)
     with pytest.raises(OSError, match="No space left"):
         await write_image(MockFlasher(), str(tmp_path / "image"), Path("/dev/full"))
+
+
+async def test_a_medium_that_is_not_there_is_not_made(tmp_path):
+    """A device that is not plugged in is an error, not a file of that name."""
+    (tmp_path / "image").write_bytes(b"image")
+    with pytest.raises(FileNotFoundError, match="sdz"):
+        await write_image(MockFlasher(), str(tmp_path / "image"), tmp_path / "sdz")
+    assert not (tmp_path / "sdz").exists()
 
 
 async def test_a_flash_ends_when_the_medium_has_it_all(tmp_path, monkeypatch):

@@ -16,20 +16,20 @@ _KINDS: tuple[tuple[type[Exception], type[Exception], str], ...] = (
     (foreign.Unsupported, NotImplementedError, "this storage cannot do that"),
 )
 
+FOREIGN = tuple(value for value in vars(foreign).values() if isinstance(value, type) and issubclass(value, Exception))
+"""Everything that OpenDAL raises."""
+
 
 @contextmanager
 def mapped(path: str) -> Iterator[None]:
     """Raise the builtin for what OpenDAL raises about `path`."""
     try:
         yield
-    except _OURS as error:
+    except FOREIGN as error:
         for kind, builtin, text in _KINDS:
             if isinstance(error, kind):
                 raise builtin(f"{path or '/'}: {text}") from error
         raise OSError(f"{path or '/'}: {reason(error)}") from error
-
-
-_OURS = tuple(value for value in vars(foreign).values() if isinstance(value, type) and issubclass(value, Exception))
 
 
 def reason(error: Exception) -> str:

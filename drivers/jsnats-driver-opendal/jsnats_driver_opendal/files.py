@@ -106,6 +106,8 @@ class FileMethods(Driver):
     async def file_seek(self, fd: str, pos: int, whence: int = 0) -> int:
         """Go to a position, from the start (0), from here (1) or from the end (2), and return it; for reading only."""
         found = self._files.get(fd)
+        if whence == 0 and pos < 0:  # OpenDAL takes it for one beyond 2^63
+            raise ValueError(f"negative seek position {pos}")
         with mapped(found.path):
             return await found.file.seek(pos, whence)
 

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from jsnats.client import DriverClient, Upload
-from jsnats.sdk.cli import progress_line
+from jsnats.sdk.cli import progress_line, transfer_line
 
 _target = click.option("-t", "--target", help="Part of the device, such as a partition.")
 
@@ -47,7 +47,7 @@ class FlasherClient(DriverClient):
         @_target
         def flash(file: str, target: str | None) -> None:
             """Write an image: a file, compressed or not, or an http(s) URL that the exporter may fetch."""
-            with progress_line() as progress:
+            with transfer_line("flashed") as progress:
                 self.options(on_progress=progress).flash(file, target=target)
 
         @base.command()
@@ -108,7 +108,7 @@ class StorageMuxFlasherClient(FlasherClient):
         @click.argument("file")
         def write(file: str) -> None:
             """Write an image to the card, which is attached to the host; `flash` does all of it."""
-            with progress_line() as progress:
+            with transfer_line("wrote") as progress:
                 self.options(on_progress=progress).write_local_file(file)
 
         return base

@@ -24,13 +24,13 @@ class Medium:
 
 
 async def write_image(driver: Driver, source: str, path: Path) -> int:
-    """Write an image to a device or file, decompressed if need be, with progress; return its bytes.
+    """Write an image to a device or file that is there, decompressed if need be, with progress; return its bytes.
 
-    When it returns, everything is on the medium. Raises what `Driver.resource` raises.
+    When it returns, everything is on the medium. Raises OSError, and what `Driver.resource` raises.
     """
     done, held = 0, list[bytes]()
     async with driver.resource(source) as stream:
-        with await asyncio.to_thread(path.open, "wb", 0) as file:
+        with await asyncio.to_thread(open, path, "wb", 0, opener=_open_existing) as file:
             async for data in stream:
                 held.append(data)
                 done += len(data)
@@ -54,6 +54,11 @@ async def read_image(driver: Driver, path: Path, name: str = "dump.img") -> str:
                 done += len(data)
                 driver.report_progress(done, None, "reading")
     return sink.handle
+
+
+def _open_existing(path: str, flags: int) -> int:
+    """For a device that is not plugged in, a file in /dev would be made, which takes the host's memory."""
+    return os.open(path, flags & ~os.O_CREAT)
 
 
 def _write(descriptor: int, pieces: list[bytes]) -> None:

@@ -469,6 +469,8 @@ import os
 from pathlib import Path
 from jsnats.driver import Driver, export
 
+print("a driver under development prints")
+
 class Marker(Driver):
     @classmethod
     def client(cls):
@@ -477,6 +479,14 @@ class Marker(Driver):
     @export
     def pid(self) -> int:
         return os.getpid()
+
+    @export
+    def crash(self) -> None:
+        os.killpg(os.getpgrp(), 9)
+
+    @export
+    def say(self, text: str) -> None:
+        print(text, flush=True)
 
     def close(self):
         Path("closed").touch()
@@ -535,6 +545,41 @@ def test_a_lab_of_its_own(run: Run, pytester: pytest.Pytester, own_lab: list[str
     run(*own_lab).assert_outcomes(passed=2)
     assert not is_alive(int((pytester.path / "pid").read_text()))
     assert (pytester.path / "closed").exists()
+
+
+def test_drivers_may_print(run: Run, pytester: pytest.Pytester, own_lab: list[str]) -> None:
+    """What they print, before the lab runs and more than a pipe holds afterwards, is in nobody's way."""
+    pytester.makepyfile("def test_print(bench):\n    bench.options(timeout_s=10).mine.say('x' * 200_000)\n")
+    run(*own_lab).assert_outcomes(passed=1)
+
+
+@pytest.mark.parametrize("scope", ["function", "session"])
+def test_a_lab_that_crashes(run: Run, pytester: pytest.Pytester, own_lab: list[str], scope: str) -> None:
+    """The tests that come after do not wait for its broker to come back."""
+    pytester.makepyfile(
+        """
+        import pytest
+
+        def test_crash(bench):
+            with pytest.raises(Exception):
+                bench.options(timeout_s=1).mine.crash()
+
+        def test_next(bench):
+            bench.power.on()
+
+        def test_without():
+            pass
+        """
+    )
+    begin = time.monotonic()
+    result = run(*own_lab, ini=f"jsnats_scope = {scope}")
+    assert time.monotonic() - begin < 45
+    missed, text = ("errors", "lab of --jsnats-up has ended") if scope == "function" else ("failed", "was closed")
+    result.assert_outcomes(passed=2, **{missed: 1})
+    assert text in result.stdout.str()
+    assert (
+        "the lab of --jsnats-up has ended" if scope == "function" else "connection was closed"
+    ) in result.stdout.str()
 
 
 def test_a_lab_that_does_not_start(run: Run, pytester: pytest.Pytester) -> None:

@@ -50,7 +50,7 @@ class Control:
             log.warning("%s: ignored a message on %s: %s", self.dispatcher.exporter, message.subject[:120], error)
             return
         if message.reply:
-            self._answer(message.reply, call, kind if kind == MSGPACK else JSON)
+            self._answer(verb, message.reply, call, kind if kind == MSGPACK else JSON)
 
     def _act(self, verb: str, call: OpenCall, message: Message, kind: str) -> None:
         dispatcher = self.dispatcher
@@ -66,7 +66,10 @@ class Control:
         else:
             raise ProtocolError(f"unknown verb {verb[:20]!r}")
 
-    def _answer(self, reply: str, call: OpenCall | None, kind: str) -> None:
+    def _answer(self, verb: str, reply: str, call: OpenCall | None, kind: str) -> None:
+        if verb == "attach" and call and call.answer and not call.settled and h.ERROR in (call.answer[1] or {}):
+            self._reply(reply, call.answer)  # its end is not in the store, so the reader would wait for it for ever
+            return
         state: dict[str, Any] = call.describe() if call else {"state": "unknown"}
         state |= {"instance": self.dispatcher.answers.instance, "time": int(time.time() * 1000)}
         self._reply(reply, (encode(state, kind), {h.CONTENT_TYPE: kind}))

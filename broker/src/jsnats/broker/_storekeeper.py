@@ -236,7 +236,14 @@ class Storekeeper:
                 await self._adopt(sha256)
         for entry in entries.values():
             if entry.stored and there.get(entry.sha256, 0) > chunks_of(entry.size):
-                await self.shelf.trim(entry.sha256, chunks_of(entry.size))
+                await self._trim(entry.sha256)
+
+    async def _trim(self, sha256: str) -> None:
+        """Chunks beyond the end of a file go. By its manifest of now: what was dropped may have come back larger."""
+        async with self._changing:
+            blob = await self.shelf.manifest(sha256)
+            if blob:
+                await self.shelf.trim(sha256, blob.chunks)
 
     async def _adopt(self, sha256: str) -> None:
         """Something without an entry: a file whose entry was lost, or chunks of nobody who asked before."""

@@ -54,14 +54,16 @@ class DriverClient(ResourceMethods):
         return self._channel.interface(self._node.interface).methods
 
     def options(self, **changes: Any) -> Self:
-        """A copy of this client whose calls are made with `timeout_s` or `on_progress` (see `jsnats.sdk.Options`).
+        """A copy of this client, and of those below it, whose calls are made with `timeout_s` or `on_progress`.
 
-        `client.options(timeout_s=5).flash(image)` is refused or cancelled by the exporter after 5 s.
+        See `jsnats.sdk.Options`. `client.options(timeout_s=5).flash(image)` is refused, or cancelled by the exporter,
+        after 5 s.
         """
         from dataclasses import replace
 
         other = copy.copy(self)
         other._options = replace(self._options, **changes)
+        other.children = {name: child.options(**changes) for name, child in self.children.items()}
         return other
 
     def call(self, method: str, *args: Any, **kwargs: Any) -> Any:

@@ -255,7 +255,6 @@ class ResultStream(Call):
         if state is None or self.finished:
             return
         self.caller.heard[self.exporter] = self.caller.loop.time()
-        self._attached = False
         self._accepted = self._accepted or state.get("state") in ("running", "done")
         if state.get("state") == "unknown":
             await self._unknown()

@@ -16,7 +16,7 @@ from jsnats.sdk import ExporterInfo, Lab, connect
 
 from ._report import KEY
 from ._since import Sayings, Since
-from ._up import running_lab
+from ._up import OwnLab, running_lab
 from ._wish import DEFAULT, Wish, files, setting
 
 
@@ -24,15 +24,16 @@ from ._wish import DEFAULT, Wish, files, setting
 def open_lab(config: pytest.Config) -> Iterator[Lab]:
     """Connect to the lab that the settings name, or run one for as long as this lasts."""
     yaml, named, url = files(config, "up"), files(config, "context"), setting(config, "url")
+    benches = Benches.of(config)
     with ExitStack() as stack:
         with _one_line():
             if yaml and (named or url):
                 raise ConfigurationError("--jsnats-up runs a lab of its own: take out --jsnats-context, --jsnats-url")
             if yaml:
-                context, first = stack.enter_context(running_lab(yaml, config.getini("pythonpath")))
-                Benches.of(config).default = first
-                named = [context]
-            lab = stack.enter_context(connect(url or None, context=named[0] if named else None))
+                benches.own = stack.enter_context(running_lab(yaml, config.getini("pythonpath")))
+                benches.default = benches.own.exporter
+                named = [benches.own.context]
+            lab = benches.lab = stack.enter_context(connect(url or None, context=named[0] if named else None))
         yield lab
 
 
@@ -46,10 +47,13 @@ def _one_line() -> Iterator[None]:
 
 
 class Benches:
-    """Those that tests of this session use. `default` is the exporter for a test that names none."""
+    """Those that tests of this session use. `default` is the exporter for a test that names none, `own` the lab that
+    was started for this session."""
 
     def __init__(self) -> None:
         self.default = os.environ.get(DEFAULT, "")
+        self.lab: Lab | None = None
+        self.own: OwnLab | None = None
         self._chosen: dict[str, str] = {}
         self._holders: Counter[str] = Counter()
         self._since: dict[str, Since] = {}
@@ -63,6 +67,8 @@ class Benches:
     def acquire(self, lab: Lab, wish: Wish) -> Iterator[DriverClient]:
         """Find the exporter of `wish` and hold it; fixtures of several scopes may hold the same one."""
         with _one_line():
+            if self.own and (said := self.own.ended()):
+                raise ConfigurationError(f"the lab of --jsnats-up has ended: {said}")
             name = self._name(lab, wish)
             client = self._take(lab, name)
         try:
@@ -91,6 +97,8 @@ class Benches:
 
     def begin_test(self) -> None:
         """From now on what benches say is the next test's."""
+        if self.lab and self.own and self.own.ended():
+            self.lab.close()  # or each call would wait a minute for the broker to come back
         self._since = {name: since.again() for name, since in self._since.items() if self._holders[name]}
 
     def said(self) -> Sayings:

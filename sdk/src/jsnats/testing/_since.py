@@ -47,7 +47,7 @@ class Since:
         try:
             return shared_bridge().run(self._read())
         except (BrokerError, TimeoutError) as error:
-            return [(f"{LOG_SECTION}{self._exporter}", f"not read: {error or 'the broker does not answer'}")]
+            return [(f"{LOG_SECTION}{self._exporter}", f"not read: {str(error) or 'the broker does not answer'}")]
 
     @property
     def _connection(self) -> Connection:

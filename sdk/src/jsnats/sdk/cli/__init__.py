@@ -8,8 +8,8 @@
     _job.py        `jsnats job`
     _console.py    `jsnats console`; _console_click.py is that of `j`, _console_run.py what both do, _console_attach.py
                    talks to a device, _console_tty.py has terminal and keys, _console_output.py shows records
-    _blob.py       `jsnats blob`; _progress.py is the bar of a transfer, _uploads.py files
-                   as arguments of a call
+    _blob.py       `jsnats blob`; _progress.py is what is told of a transfer, _uploads.py
+                   files as arguments of a call
     _target.py     "bench-1.dut.power.on", found in what the exporter published
     _arguments.py  the words of a command line, turned into the arguments of a method by its schema
     _describe.py   a schema in words: signatures and the help of a method
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from ._j import j_main
     from ._options import ContextFile, Json, Nats
     from ._output import progress_line
+    from ._progress import transfer_line
     from ._shell import Session, run_session
 
 __all__ = [
@@ -50,6 +51,7 @@ __all__ = [
     "methods_command",
     "progress_line",
     "run_session",
+    "transfer_line",
 ]
 
 _HOME = {
@@ -64,6 +66,7 @@ _HOME = {
     "methods_command": "_commands",
     "progress_line": "_output",
     "run_session": "_shell",
+    "transfer_line": "_progress",
 }
 
 

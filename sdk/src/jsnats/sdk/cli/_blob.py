@@ -64,12 +64,20 @@ def get(
     """
     import sys
 
+    from jsnats.schemas import BlobCorrupt
+
     from ._output import print_json
     from ._progress import transfer_bar
     from ._target import lab_of
 
+    if as_json and file == "-":
+        raise typer.BadParameter("standard output cannot have the file and JSON", param_hint="--json")
     with lab_of(nats, context) as lab, _named(file), transfer_bar(file) as bar:
-        found = lab.blobs.get(sha256, sys.stdout.buffer if file == "-" else file, bar)
+        try:
+            found = lab.blobs.get(sha256, sys.stdout.buffer if file == "-" else file, bar)
+        except BlobCorrupt:
+            lab.blobs.report_bad(sha256)  # or `put` would find it there and send nothing
+            raise
     if as_json:
         print_json(_fields(found))
 

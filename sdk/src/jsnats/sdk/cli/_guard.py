@@ -53,4 +53,6 @@ def _line(error: Exception) -> str:
         context = getattr(error, "ctx", None)
         advice = f" (see {context.command_path} --help)" if context else ""
         return f"{error.format_message().rstrip('.')}{advice}"
+    if isinstance(error, OSError) and error.filename and error.strerror:  # a file that the user named
+        return f"{error.filename}: {error.strerror}"
     return f"{type(error).__name__}: {error} (JSNATS_DEBUG=1 shows where)"
