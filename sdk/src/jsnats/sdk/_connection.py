@@ -189,6 +189,11 @@ class Connection:
         """Write a small enough message to the socket at once, past every queue; False without a connection."""
         return self._client.push(subject, body, headers)
 
+    @property
+    def waiting(self) -> int:
+        """Bytes of `push` that the socket has not taken yet."""
+        return self._client.waiting
+
     def _check_size(self, body: bytes, headers: Headers | None) -> None:
         # One byte over max_payload and the server closes the connection for good.
         size = len(body) + sum(len(k) + len(v.encode()) + 4 for k, v in (headers or {}).items()) + 12

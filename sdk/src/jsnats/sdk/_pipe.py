@@ -144,12 +144,11 @@ class Pipe:
 
     def _on_ack(self, position: int, limit: int, *, resend: bool) -> None:
         out = self.out
-        before = out.acked
-        out.ack(position, limit)
         now = self._loop.time()
-        if out.acked > before:
+        if out.ack(position, limit):
             self._progress_at, self._patience = now, RESEND_S
-        if resend and out.unacked:
+        if resend:
+            self._stale = True  # the other side may not have heard our last acknowledgement either
             place, at = self._resent
             if place != out.acked or now - at > REPEAT_S:
                 self._resent = (out.acked, now)
@@ -163,9 +162,18 @@ class Pipe:
         if self.into.untold or self._stale:
             self._stale = False
             self.tell()
-        if self.out.unacked and now - self._progress_at > self._patience and self.connection.connected.is_set():
+        waits = self.out.unacked or not self.out.may_send
+        if waits and now - self._progress_at > self._patience and self._all_left():
             self._progress_at, self._patience = now, min(2 * self._patience, RESEND_MAX_S)
-            self._send_again()
+            if self.out.unacked:
+                self._send_again()
+            else:
+                self.tell(resend=True)  # the acknowledgement that gave room may be lost
+
+    def _all_left(self) -> bool:
+        """Say whether a new copy may reach the broker sooner than the first: over a slow line, copies that queue up
+        behind it take the room of what is new."""
+        return self.connection.connected.is_set() and not self.connection.waiting
 
     async def _on_reconnect(self) -> None:
         """What was on its way in either direction is lost."""
@@ -186,6 +194,8 @@ def deliver(pipe: Pipe | None, message: Msg) -> None:
 
 def chunks(data: bytes, mark: str) -> Iterator[tuple[bytes | memoryview, str]]:
     """Cut bytes, which `mark` follows, into what single messages carry."""
+    if not (data or mark):
+        return
     if len(data) <= CHUNK:
         yield data, mark
         return
