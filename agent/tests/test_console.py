@@ -560,6 +560,16 @@ async def test_what_a_killed_agent_had_on_its_way_keeps_its_offsets(
         assert (await console.status())["offset"] == 8
 
 
+async def test_a_marker_of_any_size_holds_nothing_up(broker: TestBroker) -> None:
+    """What is too long for a line, or for a message, is cut, and what the device says after it is recorded."""
+    console = Spoken()
+    async with benched(broker, console) as (bench, _):
+        await bench.call("", "mark", "x" * 2_000_000)
+        assert (await bench.next("mark")).told["text"].startswith("xxx")
+        await console.say(b"after")
+        assert await bench.said(5) == b"after"
+
+
 async def test_an_agent_that_lost_its_name_records_no_more(broker: TestBroker) -> None:
     """Its successor reads the device: two records of one console would mix."""
     console = Spoken()

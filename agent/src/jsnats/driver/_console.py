@@ -182,7 +182,7 @@ class Console(Driver, ABC):
 
     @export
     async def mark(self, text: str) -> None:
-        """Leave a marker with that text in the record."""
+        """Leave a marker with that text, one line of at most 2048 characters, in the record."""
         self._tap.mark("mark", text, **_user())
 
     @export
