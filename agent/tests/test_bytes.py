@@ -12,12 +12,15 @@ from typing import Any
 
 import anyio
 import pytest
+from anyio.streams.stapled import StapledObjectStream
 
-from jsnats.agent import Exporter
-from jsnats.broker.testing import TestBroker
+from jsnats.agent import Exporter, Spec
+from jsnats.agent.testing import Bench
+from jsnats.broker.testing import TestBroker, running_broker
 from jsnats.common.exceptions import DeadlineExceeded, DriverOSError, InvalidArgument
 from jsnats.schemas import WINDOW, Chunk, chunk_headers, headers as h, up_subject
-from jsnats.sdk import AsyncLab, DuplexStream, StreamReset, connect_async, open_connection
+from jsnats.sdk import AsyncLab, DuplexStream, Message, StreamReset, connect_async, open_connection
+from jsnats.sdk._duplex import Session
 
 
 @asynccontextmanager
@@ -246,3 +249,94 @@ async def test_many_streams_run_side_by_side(exporter: Exporter, lab: AsyncLab) 
             return await stream.receive() == data
 
     assert all(await asyncio.gather(*(echo(number) for number in range(60))))
+
+
+async def test_a_stream_that_is_opened_while_the_broker_is_away_opens_when_it_is_back() -> None:
+    """Without a time limit the opener waits; the outage is no error of its own."""
+    with running_broker() as broker:
+        broker.add("user", "tester")
+        broker.add("exporter", "bench")
+        spec = Spec(name="bench", root=Bench())
+        async with (
+            Exporter(spec, broker.context("bench")),
+            connect_async(context=broker.context("tester")) as lab,
+        ):
+            async with opened(lab):
+                pass
+            client = await lab.exporter("bench")
+            await asyncio.to_thread(broker.stop)
+            while lab.connection.connected.is_set():
+                await asyncio.sleep(0)
+            opening = asyncio.ensure_future(client.open_stream_async())
+            await asyncio.to_thread(broker.start)
+            async with asyncio.timeout(30), await opening as stream:
+                await stream.send(b"x")
+                assert await stream.receive() == b"x"
+
+
+async def test_boundaries_are_kept_from_the_first_byte_on(
+    exporter: Exporter, lab: AsyncLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the driver sends travels over another connection than the word that its end is open, and may be sooner: a
+    message in parts, and an empty one, are whole all the same."""
+    sent = [secrets.token_bytes(600_000), b"", b"z"]
+    begin = asyncio.Event()
+    accepted = Session.accepted
+
+    def late(session: Session, message: Message) -> None:
+        async def wait() -> None:
+            begin.set()
+            while session.pipe.into.expected < 600_003:
+                await asyncio.sleep(0)
+            accepted(session, message)
+
+        lab.connection.spawn(wait())
+
+    @asynccontextmanager
+    async def connect(greeting: str = "") -> AsyncIterator[Any]:
+        async with StapledObjectStream(*anyio.create_memory_object_stream[bytes](8)) as stream:
+            for message in sent:
+                await stream.send(message)
+            yield stream
+
+    monkeypatch.setattr(Session, "accepted", late)
+    monkeypatch.setitem(vars(exporter.spec.root), "connect", connect)
+    async with opened(lab) as stream:
+        assert [await stream.receive() for _ in sent] == sent
+
+
+async def test_closing_delivers_what_was_sent_to_one_who_is_not_read(
+    exporter: Exporter, lab: AsyncLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A far end that takes nothing before its answers are taken gets everything all the same: what nobody reads any
+    more makes room."""
+    sent = got = 0
+
+    class Echo(StapledObjectStream[bytes]):
+        async def send(self, item: bytes) -> None:
+            nonlocal got
+            await super().send(item)
+            got += 1
+
+    @asynccontextmanager
+    async def connect(greeting: str = "") -> AsyncIterator[Any]:
+        async with Echo(*anyio.create_memory_object_stream[bytes](1)) as stream:
+            yield stream
+
+    monkeypatch.setitem(vars(exporter.spec.root), "connect", connect)
+    async with opened(lab) as stream:
+        with anyio.move_on_after(1):
+            while True:
+                await stream.send(bytes(65536))
+                sent += 1
+        async with asyncio.timeout(5):
+            await stream.aclose()
+    assert got == sent
+
+
+async def test_an_exporter_that_lost_its_name_resets_its_streams(exporter: Exporter, lab: AsyncLab) -> None:
+    """Another agent serves the board: what this one still carries would reach the hardware beside it."""
+    async with opened(lab) as stream:
+        exporter._on_lost()
+        with pytest.raises(StreamReset, match="another agent has taken over the name"):
+            await stream.receive()

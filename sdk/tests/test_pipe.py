@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from jsnats.schemas import END, ProtocolError
-from jsnats.sdk import Message, Pipe, chunks
+from jsnats.schemas import END, MESSAGE, ProtocolError, TooLarge
+from jsnats.sdk import Message, Messages, Pipe, chunks
 
 WINDOW = 1024
 
@@ -104,3 +104,13 @@ async def test_a_slow_line_carries_nothing_twice(ends: tuple[End, End]) -> None:
     link.waiting = 0
     pipe.tick(later(9))
     assert link.pushed == 2
+
+
+def test_a_message_in_very_many_parts() -> None:
+    """Each part costs the same, however many came before: nobody can keep the other side busy with counting."""
+    messages = Messages()
+    for _ in range(300_000):
+        assert messages.add(b"x", "") is None
+    assert messages.add(b"y", MESSAGE) == b"x" * 300_000 + b"y"
+    with pytest.raises(TooLarge, match="16 MiB"):
+        messages.add(bytes((16 << 20) + 1), "")

@@ -14,11 +14,13 @@ from typing import Protocol
 from jsnats.schemas import (
     CHUNK,
     END,
+    MESSAGE,
     WINDOW,
     Chunk,
     Incoming,
     Outgoing,
     ProtocolError,
+    TooLarge,
     ack_headers,
     check_control,
     chunk_headers,
@@ -35,6 +37,8 @@ log = logging.getLogger("jsnats.bytes")
 RESEND_S = 1.0
 """Silence after which unacknowledged bytes are sent again; doubled each time up to RESEND_MAX_S."""
 RESEND_MAX_S = 8.0
+MAX_MESSAGE = 16 << 20
+"""Bytes of a message whose boundaries are kept: a longer one resets its stream."""
 REPEAT_S = 0.2
 """A second request to send again from the same place within this time is the echo of the first."""
 
@@ -180,6 +184,27 @@ class Pipe:
         self._progress_at, self._patience = self._loop.time(), RESEND_S
         self.tell(resend=True)
         self._send_again()
+
+
+class Messages:
+    """Puts messages together that came in several chunks."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    def add(self, body: bytes, mark: str) -> bytes | None:
+        """Take a chunk; return the message that it ends. Raises TooLarge."""
+        self._size += len(body)
+        if self._size > MAX_MESSAGE:
+            raise TooLarge(f"a message is over {MAX_MESSAGE >> 20} MiB")
+        self._parts.append(body)
+        if mark != MESSAGE:
+            return None
+        whole = b"".join(self._parts) if len(self._parts) > 1 else body
+        self._parts.clear()
+        self._size = 0
+        return whole
 
 
 def deliver(pipe: Pipe | None, message: Msg) -> None:
