@@ -300,8 +300,13 @@ class Connection:
     async def _flush_once(self) -> None:
         flushing = asyncio.ensure_future(self._client.flush())
         lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def fail(error: Exception) -> None:
+            if not lost.done():
+                lost.set_exception(error)
+
         # No reply is expected: this tells of a lost connection, with which the answer is lost too.
-        watched = self.replies.expect("", lambda _: None, lambda why: lost.done() or lost.set_exception(why), once=True)
+        watched = self.replies.expect("", lambda _: None, fail, once=True)
         try:
             await asyncio.wait({flushing, lost}, return_when=asyncio.FIRST_COMPLETED)
             (lost if lost.done() else flushing).result()
