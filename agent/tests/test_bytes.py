@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import random
 import secrets
 import socket
 import struct
+from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -340,3 +343,34 @@ async def test_an_exporter_that_lost_its_name_resets_its_streams(exporter: Expor
         exporter._on_lost()
         with pytest.raises(StreamReset, match="another agent has taken over the name"):
             await stream.receive()
+
+
+async def test_every_byte_once_while_both_ends_change_their_network(exporter: Exporter, lab: AsyncLab) -> None:
+    """The client's and the exporter's connections break in turn, and together: an echo of 24 MiB with a half-close at
+    its end arrives as it was sent."""
+
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+        writer.close()
+
+    async def send(stream: DuplexStream) -> None:
+        for start in range(0, len(data), 65536):
+            await stream.send(data[start : start + 65536])
+        await stream.send_eof()
+
+    data = random.Random(1).randbytes(24 << 20)
+    ends = [await lab.bulk.connection(), await exporter._bulk.connection()]
+    turns = deque([ends[:1], ends[1:], ends, ends[:1], ends[1:], ends])
+    received = bytearray()
+    async with tcp_server(echo) as port, opened(lab, "tcp", port) as stream, asyncio.TaskGroup() as tasks:
+        tasks.create_task(send(stream))
+        async for part in stream:
+            received += part
+            if turns and len(received) > (7 - len(turns)) * (3 << 20):
+                for connection in turns.popleft():
+                    transport: Any = connection._client._transport
+                    transport._io_writer.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
+    assert not turns
+    assert hashlib.sha256(received).digest() == hashlib.sha256(data).digest()
