@@ -23,6 +23,9 @@ CHUNK = 256 * 1024
 WINDOW = 4 << 20
 """Bytes on their way or unread, at most. It is acknowledged each quarter."""
 
+KEPT = 4 * WINDOW
+"""Bytes that a sender keeps unacknowledged, at most, whatever the other side grants."""
+
 NEXT, OLD, GAP = "next", "old", "gap"
 
 
@@ -53,7 +56,7 @@ class Outgoing:
     @property
     def may_send(self) -> bool:
         """Say whether one more chunk may go."""
-        return self.position < self.limit
+        return self.position < min(self.limit, self.acked + KEPT)
 
     def add(self, body: bytes | memoryview, mark: str = "") -> Chunk:
         """Give bytes their place; they are kept until they are acknowledged."""
