@@ -374,3 +374,28 @@ async def test_every_byte_once_while_both_ends_change_their_network(exporter: Ex
                     transport._io_writer.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
     assert not turns
     assert hashlib.sha256(received).digest() == hashlib.sha256(data).digest()
+
+
+@pytest.mark.parametrize("way", ["up", "down"])
+async def test_a_message_that_is_too_long_resets_its_stream(
+    exporter: Exporter, lab: AsyncLab, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """Whichever side it comes from: the client is told why, and the driver's end is closed at once."""
+    monkeypatch.setattr("jsnats.sdk._pipe.MAX_MESSAGE", 2 << 20)
+
+    @asynccontextmanager
+    async def connect(greeting: str = "") -> AsyncIterator[Any]:
+        async with StapledObjectStream(*anyio.create_memory_object_stream[bytes](8)) as stream:
+            if way == "down":
+                await stream.send(bytes(3 << 20))
+            yield stream
+
+    monkeypatch.setitem(vars(exporter.spec.root), "connect", connect)
+    with pytest.raises(StreamReset, match="a message is over"):
+        async with opened(lab) as stream:
+            if way == "up":
+                await stream.send(bytes(3 << 20))
+            await stream.receive()
+    async with asyncio.timeout(2):
+        while exporter.dispatcher.executor.streams._sessions:
+            await asyncio.sleep(0)
