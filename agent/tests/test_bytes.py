@@ -15,6 +15,7 @@ from typing import Any
 
 import anyio
 import pytest
+from anyio.abc import ByteStream
 from anyio.streams.stapled import StapledObjectStream
 
 from jsnats.agent import Exporter, Spec
@@ -104,6 +105,40 @@ async def test_a_far_end_that_breaks_is_a_reset(exporter: Exporter, lab: AsyncLa
                 await stream.send(b"x")
                 await stream.receive()
                 await stream.receive()
+
+
+async def test_what_came_before_a_reset_is_read_before_it(
+    exporter: Exporter, lab: AsyncLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service that refuses an upload answers and resets: the whole answer comes, then StreamReset."""
+    answer = [secrets.token_bytes(200_000) for _ in range(15)]
+
+    class Refusing(ByteStream):
+        def __init__(self) -> None:
+            self.rest = list(answer)
+
+        async def receive(self, max_bytes: int = 65536) -> bytes:
+            if self.rest:
+                return self.rest.pop(0)
+            raise anyio.BrokenResourceError
+
+        async def send(self, item: bytes) -> None: ...
+
+        async def send_eof(self) -> None: ...
+
+        async def aclose(self) -> None: ...
+
+    @asynccontextmanager
+    async def tcp(port: int) -> AsyncIterator[Any]:
+        yield Refusing()
+
+    monkeypatch.setitem(vars(exporter.spec.root), "tcp", tcp)
+    stream = await (await lab.exporter("bench")).open_stream_async("tcp", 1)
+    received = b""
+    with pytest.raises(StreamReset, match="the far end has closed"):
+        while True:
+            received += await stream.receive()
+    assert received == b"".join(answer)
 
 
 async def test_what_the_driver_raises_later_is_told(exporter: Exporter, lab: AsyncLab) -> None:

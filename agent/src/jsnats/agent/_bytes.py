@@ -35,6 +35,8 @@ SILENT_S = 4.0
 """After so long without a word from its client, an exporter asks the broker whether the client is there."""
 ABSENT_S = 10.0
 """How long a client whose connection is gone may take to be back: a restart of the broker, a change of network."""
+SETTLE_S = 1.0
+"""How long a reset by the far end may wait for the client to have what came before it."""
 GONE_S = 60.0
 """After so long a silence the client is gone, whatever the broker believes."""
 
@@ -74,8 +76,14 @@ class Session:
                 raise errors[0]
         except _Closed:
             return
-        except (anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
-            raise _broken(error) from error
+        except Exception as error:
+            # The reset takes another way and would be there before the answer that the far end gave with it.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(SETTLE_S):
+                    await self._all_arrived()
+            if isinstance(error, (anyio.BrokenResourceError, anyio.ClosedResourceError)):
+                raise _broken(error) from error
+            raise
         finally:
             for task in tasks:
                 task.cancel()
@@ -94,10 +102,13 @@ class Session:
                     await self._room.wait()
                 pipe.send(body, after)
         pipe.send(b"", END)
-        while not pipe.all_arrived:
+        await self._all_arrived()
+        await self._heard_all.wait()
+
+    async def _all_arrived(self) -> None:
+        while not self.pipe.all_arrived:
             self._room.clear()
             await self._room.wait()
-        await self._heard_all.wait()
 
     async def _up(self, stream: Any) -> None:
         while True:
