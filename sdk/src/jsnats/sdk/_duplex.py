@@ -170,10 +170,9 @@ class DuplexStream(anyio.abc.ObjectStream[bytes], Taker):
         self.metadata: dict[str, Any] = {}
         self.messages = False
         self._session = session
-        self._received: deque[bytes] = deque()
+        self._received: deque[tuple[bytes, int]] = deque()  # with what it takes of the window
         self._early: list[tuple[bytes, str]] | None = []  # came before the word that says what they are
         self._parts = Messages()
-        self._sizes: deque[int] = deque()
         self._wake_reader = asyncio.Event()
         self._wake_writer = asyncio.Event()
         self._ended = False
@@ -226,8 +225,9 @@ class DuplexStream(anyio.abc.ObjectStream[bytes], Taker):
                 raise self._why()
             self._wake_reader.clear()
             await self._wake_reader.wait()
-        self._session.pipe.use(self._sizes.popleft())
-        return self._received.popleft()
+        item, size = self._received.popleft()
+        self._session.pipe.use(size)
+        return item
 
     def on_bytes(self, body: bytes, mark: str) -> None:
         """Bytes came. A whole message is one item, and so is what came of a plain stream."""
@@ -256,8 +256,7 @@ class DuplexStream(anyio.abc.ObjectStream[bytes], Taker):
 
     def _put(self, item: bytes | None, size: int) -> None:
         if item is not None:
-            self._received.append(item)
-            self._sizes.append(size)
+            self._received.append((item, size))
         else:
             self._session.pipe.use(size)
 
@@ -269,7 +268,7 @@ class DuplexStream(anyio.abc.ObjectStream[bytes], Taker):
         """From now on bytes go straight to `taker`, which calls `pipe.use`; those that wait here go first."""
         self._session.pipe.taker = taker
         while self._received:
-            body, size = self._received.popleft(), self._sizes.popleft()
+            body, size = self._received.popleft()
             taker.on_bytes(body, "")
             self._session.pipe.use(size - len(body))
         if self._ended:
@@ -306,9 +305,10 @@ class DuplexStream(anyio.abc.ObjectStream[bytes], Taker):
         self._closed = True
         if self._over:
             return
-        self._session.pipe.use(sum(self._sizes))  # or the far end, which nobody reads, might take no more either
+        self._session.pipe.use(
+            sum(size for _, size in self._received)
+        )  # or the far end, which nobody reads, might take no more either
         self._received.clear()
-        self._sizes.clear()
         self._session.pipe.send(b"", CLOSE)
         try:
             async with asyncio.timeout(CLOSE_S):
