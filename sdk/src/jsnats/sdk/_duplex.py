@@ -305,9 +305,8 @@ class DuplexStream(anyio.abc.ObjectStream[bytes], Taker):
         self._closed = True
         if self._over:
             return
-        self._session.pipe.use(
-            sum(size for _, size in self._received)
-        )  # or the far end, which nobody reads, might take no more either
+        # Else the far end, which nobody reads any more, might take no more either.
+        self._session.pipe.use(sum(size for _, size in self._received))
         self._received.clear()
         self._session.pipe.send(b"", CLOSE)
         try:
