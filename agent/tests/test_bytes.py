@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import random
 import secrets
 import socket
 import struct
+from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
 import pytest
+from anyio.abc import ByteStream
+from anyio.streams.stapled import StapledObjectStream
 
-from jsnats.agent import Exporter
-from jsnats.broker.testing import TestBroker
+from jsnats.agent import Exporter, Spec
+from jsnats.agent.testing import Bench
+from jsnats.broker.testing import TestBroker, running_broker
 from jsnats.common.exceptions import DeadlineExceeded, DriverOSError, InvalidArgument
 from jsnats.schemas import WINDOW, Chunk, chunk_headers, headers as h, up_subject
-from jsnats.sdk import AsyncLab, DuplexStream, StreamReset, connect_async, open_connection
+from jsnats.sdk import AsyncLab, DuplexStream, Message, StreamReset, connect_async, open_connection
+from jsnats.sdk._duplex import Session
 
 
 @asynccontextmanager
@@ -98,6 +105,40 @@ async def test_a_far_end_that_breaks_is_a_reset(exporter: Exporter, lab: AsyncLa
                 await stream.send(b"x")
                 await stream.receive()
                 await stream.receive()
+
+
+async def test_what_came_before_a_reset_is_read_before_it(
+    exporter: Exporter, lab: AsyncLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service that refuses an upload answers and resets: the whole answer comes, then StreamReset."""
+    answer = [secrets.token_bytes(200_000) for _ in range(15)]
+
+    class Refusing(ByteStream):
+        def __init__(self) -> None:
+            self.rest = list(answer)
+
+        async def receive(self, max_bytes: int = 65536) -> bytes:
+            if self.rest:
+                return self.rest.pop(0)
+            raise anyio.BrokenResourceError
+
+        async def send(self, item: bytes) -> None: ...
+
+        async def send_eof(self) -> None: ...
+
+        async def aclose(self) -> None: ...
+
+    @asynccontextmanager
+    async def tcp(port: int) -> AsyncIterator[Any]:
+        yield Refusing()
+
+    monkeypatch.setitem(vars(exporter.spec.root), "tcp", tcp)
+    stream = await (await lab.exporter("bench")).open_stream_async("tcp", 1)
+    received = b""
+    with pytest.raises(StreamReset, match="the far end has closed"):
+        while True:
+            received += await stream.receive()
+    assert received == b"".join(answer)
 
 
 async def test_what_the_driver_raises_later_is_told(exporter: Exporter, lab: AsyncLab) -> None:
@@ -246,3 +287,150 @@ async def test_many_streams_run_side_by_side(exporter: Exporter, lab: AsyncLab) 
             return await stream.receive() == data
 
     assert all(await asyncio.gather(*(echo(number) for number in range(60))))
+
+
+async def test_a_stream_that_is_opened_while_the_broker_is_away_opens_when_it_is_back() -> None:
+    """Without a time limit the opener waits; the outage is no error of its own."""
+    with running_broker() as broker:
+        broker.add("user", "tester")
+        broker.add("exporter", "bench")
+        spec = Spec(name="bench", root=Bench())
+        async with (
+            Exporter(spec, broker.context("bench")),
+            connect_async(context=broker.context("tester")) as lab,
+        ):
+            async with opened(lab):
+                pass
+            client = await lab.exporter("bench")
+            await asyncio.to_thread(broker.stop)
+            while lab.connection.connected.is_set():
+                await asyncio.sleep(0)
+            opening = asyncio.ensure_future(client.open_stream_async())
+            await asyncio.to_thread(broker.start)
+            async with asyncio.timeout(30), await opening as stream:
+                await stream.send(b"x")
+                assert await stream.receive() == b"x"
+
+
+async def test_boundaries_are_kept_from_the_first_byte_on(
+    exporter: Exporter, lab: AsyncLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the driver sends travels over another connection than the word that its end is open, and may be sooner: a
+    message in parts, and an empty one, are whole all the same."""
+    sent = [secrets.token_bytes(600_000), b"", b"z"]
+    begin = asyncio.Event()
+    accepted = Session.accepted
+
+    def late(session: Session, message: Message) -> None:
+        async def wait() -> None:
+            begin.set()
+            while session.pipe.into.expected < 600_003:
+                await asyncio.sleep(0)
+            accepted(session, message)
+
+        lab.connection.spawn(wait())
+
+    @asynccontextmanager
+    async def connect(greeting: str = "") -> AsyncIterator[Any]:
+        async with StapledObjectStream(*anyio.create_memory_object_stream[bytes](8)) as stream:
+            for message in sent:
+                await stream.send(message)
+            yield stream
+
+    monkeypatch.setattr(Session, "accepted", late)
+    monkeypatch.setitem(vars(exporter.spec.root), "connect", connect)
+    async with opened(lab) as stream:
+        assert [await stream.receive() for _ in sent] == sent
+
+
+async def test_closing_delivers_what_was_sent_to_one_who_is_not_read(
+    exporter: Exporter, lab: AsyncLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A far end that takes nothing before its answers are taken gets everything all the same: what nobody reads any
+    more makes room."""
+    sent = got = 0
+
+    class Echo(StapledObjectStream[bytes]):
+        async def send(self, item: bytes) -> None:
+            nonlocal got
+            await super().send(item)
+            got += 1
+
+    @asynccontextmanager
+    async def connect(greeting: str = "") -> AsyncIterator[Any]:
+        async with Echo(*anyio.create_memory_object_stream[bytes](1)) as stream:
+            yield stream
+
+    monkeypatch.setitem(vars(exporter.spec.root), "connect", connect)
+    async with opened(lab) as stream:
+        with anyio.move_on_after(1):
+            while True:
+                await stream.send(bytes(65536))
+                sent += 1
+        async with asyncio.timeout(5):
+            await stream.aclose()
+    assert got == sent
+
+
+async def test_an_exporter_that_lost_its_name_resets_its_streams(exporter: Exporter, lab: AsyncLab) -> None:
+    """Another agent serves the board: what this one still carries would reach the hardware beside it."""
+    async with opened(lab) as stream:
+        exporter._on_lost()
+        with pytest.raises(StreamReset, match="another agent has taken over the name"):
+            await stream.receive()
+
+
+async def test_every_byte_once_while_both_ends_change_their_network(exporter: Exporter, lab: AsyncLab) -> None:
+    """The client's and the exporter's connections break in turn, and together: an echo of 24 MiB with a half-close at
+    its end arrives as it was sent."""
+
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+        writer.close()
+
+    async def send(stream: DuplexStream) -> None:
+        for start in range(0, len(data), 65536):
+            await stream.send(data[start : start + 65536])
+        await stream.send_eof()
+
+    data = random.Random(1).randbytes(24 << 20)
+    ends = [await lab.bulk.connection(), await exporter._bulk.connection()]
+    turns = deque([ends[:1], ends[1:], ends, ends[:1], ends[1:], ends])
+    received = bytearray()
+    async with tcp_server(echo) as port, opened(lab, "tcp", port) as stream, asyncio.TaskGroup() as tasks:
+        tasks.create_task(send(stream))
+        async for part in stream:
+            received += part
+            if turns and len(received) > (7 - len(turns)) * (3 << 20):
+                for connection in turns.popleft():
+                    transport: Any = connection._client._transport
+                    transport._io_writer.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
+    assert not turns
+    assert hashlib.sha256(received).digest() == hashlib.sha256(data).digest()
+
+
+@pytest.mark.parametrize("way", ["up", "down"])
+async def test_a_message_that_is_too_long_resets_its_stream(
+    exporter: Exporter, lab: AsyncLab, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """Whichever side it comes from: the client is told why, and the driver's end is closed at once."""
+    monkeypatch.setattr("jsnats.sdk._pipe.MAX_MESSAGE", 2 << 20)
+
+    @asynccontextmanager
+    async def connect(greeting: str = "") -> AsyncIterator[Any]:
+        async with StapledObjectStream(*anyio.create_memory_object_stream[bytes](8)) as stream:
+            if way == "down":
+                await stream.send(bytes(3 << 20))
+            yield stream
+
+    monkeypatch.setitem(vars(exporter.spec.root), "connect", connect)
+    with pytest.raises(StreamReset, match="a message is over"):
+        async with opened(lab) as stream:
+            if way == "up":
+                await stream.send(bytes(3 << 20))
+            await stream.receive()
+    async with asyncio.timeout(2):
+        while exporter.dispatcher.executor.streams._sessions:
+            await asyncio.sleep(0)

@@ -292,11 +292,13 @@ async def test_an_outage_longer_than_the_ring_leaves_a_gap_that_says_how_much(
             await console.say(said[start : start + 1000])
         await read_up_to(console, 6 + len(said))
         await asyncio.to_thread(own_broker.start)
-        gap = await bench.next("gap")
-        rest = b""
-        while gap.offset + len(rest) < 6 + len(said):
-            rest += (await bench.next("")).body
-        records = await bench.stored()
+        records: list[Stored] = []
+        async with asyncio.timeout(30):
+            while not any(record.offset + len(record.body) >= 6 + len(said) for record in records if not record.mark):
+                await asyncio.sleep(0.05)
+                records = await bench.stored()  # the exporter may be back, and have published, before we are
+    gap = next(record for record in records if record.mark == "gap")
+    rest = b"".join(record.body for record in records if not record.mark and record.offset >= gap.offset)
     told = gap.told
     held = sum(len(record.body) for record in records if not record.mark and 6 <= record.offset < gap.offset)
     assert rest == said[gap.offset - 6 :]
@@ -558,6 +560,16 @@ async def test_what_a_killed_agent_had_on_its_way_keeps_its_offsets(
         assert [(record.offset, record.body) for record in records[:2]] == [(0, b"late"), (4, b"ours")]
         assert (records[2].mark, records[2].offset) == ("mark", 8)
         assert (await console.status())["offset"] == 8
+
+
+async def test_a_marker_of_any_size_holds_nothing_up(broker: TestBroker) -> None:
+    """What is too long for a line, or for a message, is cut, and what the device says after it is recorded."""
+    console = Spoken()
+    async with benched(broker, console) as (bench, _):
+        await bench.call("", "mark", "x" * 2_000_000)
+        assert (await bench.next("mark")).told["text"].startswith("xxx")
+        await console.say(b"after")
+        assert await bench.said(5) == b"after"
 
 
 async def test_an_agent_that_lost_its_name_records_no_more(broker: TestBroker) -> None:

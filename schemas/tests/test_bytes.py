@@ -10,6 +10,7 @@ from jsnats.schemas import (
     CHUNK,
     CLOSE,
     END,
+    KEPT,
     MESSAGE,
     Chunk,
     Incoming,
@@ -48,6 +49,17 @@ def test_sending_stops_at_the_limit() -> None:
     assert out.may_send
     out.add(b"d")
     assert not out.may_send
+
+
+def test_no_receiver_fills_the_memory_of_a_sender() -> None:
+    """However much one grants that acknowledges nothing: the sender keeps KEPT bytes and waits."""
+    out = Outgoing(limit=0)
+    out.ack(0, 10**17)
+    while out.may_send:
+        out.add(bytes(CHUNK))
+    assert out.position == KEPT
+    out.ack(CHUNK, 10**17)
+    assert out.may_send
 
 
 def test_bytes_that_were_never_sent_cannot_be_acknowledged() -> None:

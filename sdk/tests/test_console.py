@@ -17,6 +17,7 @@ import pytest
 from jsnats.broker.testing import TestBroker, running_broker
 from jsnats.client import Channel, ConsoleClient, ConsoleTimeout
 from jsnats.client._expect import WINDOW, Patterns, Text
+from jsnats.client._feed import Feed, Session
 from jsnats.client._merge import Merge
 from jsnats.common.exceptions import ConfigurationError
 from jsnats.schemas import CONSOLE, NodeRecord, console_subject, headers as h, watch_subject
@@ -434,6 +435,21 @@ def stored(offset: int, data: bytes) -> ConsoleRecord:
     return ConsoleRecord(sequence=1, offset=offset, time=0.0, data=data)
 
 
+class Stream:
+    """An open session, as far as a feed knows it."""
+
+    def __init__(self, metadata: dict[str, object]) -> None:
+        self.metadata = metadata
+        self.says: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def receive(self) -> bytes:
+        return await self.says.get()
+
+    async def send(self, data: bytes) -> None: ...
+
+    async def aclose(self) -> None: ...
+
+
 def told(records: list[ConsoleRecord]) -> list[tuple[int, bytes]]:
     """What they say."""
     return [(record.offset, record.data) for record in records]
@@ -471,9 +487,68 @@ def test_nothing_is_held_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("jsnats.client._merge.time.monotonic", lambda: clock)
     merge = Merge(0)
     assert merge.live(8, b"off the record") == []
-    assert merge.overdue(100.5) == []
-    assert told(merge.overdue(101.5)) == [(8, b"off the record")]
+    assert merge.overdue(110) == []  # the record is still being read: over a slow line that takes its time
+    clock = 110.0
+    merge.caught_up()
+    assert merge.overdue(110.5) == []
+    assert told(merge.overdue(111.5)) == [(8, b"off the record")]
     assert told(merge.live(22, b"on")) == [(22, b"on")]
+
+
+def test_a_killed_agent_counts_again_from_its_record() -> None:
+    """Bytes that a session brought and the record lost with the agent do not hide those that have their place now."""
+    merge = Merge(10)
+    assert told(merge.live(10, b"abcd")) == [(10, b"abcd")]
+    merge.stored(ConsoleRecord(sequence=1, offset=12, time=0.0, mark="start", text="the agent began to read"))
+    assert told(merge.live(12, b"new")) == [(12, b"new")]
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+async def test_a_slow_taker_loses_nothing_of_a_session(
+    device: Device, reader: ConsoleReader, monkeypatch: pytest.MonkeyPatch, recorded: bool
+) -> None:
+    """What does not fit is left to the record, and of a console without one to the exporter, which waits."""
+    monkeypatch.setattr("jsnats.client._feed.LIMIT", 1000)
+    feed = await Feed.open(reader, "start")
+    stream = Stream({"offset": 0, "subject": "there" if recorded else ""})
+    feed.attach(Session(stream), lambda why: None)  # type: ignore[arg-type]
+    parts = [noise(600, number) for number in range(10)]
+    for part in parts:
+        stream.says.put_nowait(part)
+        if recorded:
+            await device.say(part)
+    await reader._connection.flush()
+    heard = b""
+    async with asyncio.timeout(10):
+        while len(heard) < 6000:
+            heard += b"".join(record.data for record in await feed.take())
+    assert heard == b"".join(parts)
+    await feed.close()
+
+
+async def test_what_expect_has_heard_is_read_and_searched(device: Device, lab: AsyncLab) -> None:
+    """The session is sooner than the record: `read` and `search` wait for it to have what the conversation saw."""
+    stream = Stream({"offset": 0, "subject": "there"})
+
+    class Open(ConsoleClient):
+        async def open_stream_async(self, *args: object) -> Stream:  # type: ignore[override]
+            return stream
+
+    client = Open(Channel(lab, "bench"), NodeRecord(path=device.path, client="", interface=""))
+    await device.mark("start")
+    await client.send_async("x")
+    stream.says.put_nowait(b"login: ")
+    await client.expect_async("login: ")
+    recording = asyncio.get_running_loop().call_later(0.1, lambda: asyncio.ensure_future(device.say(b"login: ")))
+    assert await client.read_async() == b"login: "
+    assert [each[0] for each in await client.search_async("log..")] == ["login"]
+    await device.mark("off-record")
+    stream.says.put_nowait(b"secret")
+    await client.expect_async("secret")
+    async with asyncio.timeout(0.5):
+        assert await client.read_async() == b"login: "
+    recording.cancel()
+    await client.close_async()
 
 
 # ---------------------------------------------------------------------- expect and search

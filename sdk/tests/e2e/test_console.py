@@ -108,13 +108,13 @@ def environment(**more: str) -> dict[str, str]:
 class Command(Pty):
     """A `jsnats console` with a terminal of its own, which is this pty."""
 
-    def __init__(self, *words: str) -> None:
+    def __init__(self, *words: str, output: int | None = None) -> None:
         super().__init__()
         self.before = termios.tcgetattr(self.slave)
         self.process = subprocess.Popen(
             [sys.executable, "-m", "jsnats.sdk.cli", *words],
             stdin=self.slave,
-            stdout=self.slave,
+            stdout=self.slave if output is None else output,
             stderr=self.slave,
             start_new_session=True,
             env=environment(),
@@ -184,6 +184,20 @@ def test_a_signal_restores_the_terminal(console: ConsoleClient, number: signal.S
     with talk(console) as command:
         command.process.send_signal(number)
         assert command.end() == 128 + number
+
+
+def test_who_quits_does_not_wait_for_a_stopped_output(device: Device, console: ConsoleClient) -> None:
+    """While nobody takes what is shown (`jsnats console ... | less`), Ctrl-] q still leaves, with 0."""
+    reading, output = os.pipe()
+    with Command("console", f"{console.exporter}.{console.path}", output=output) as command:
+        while not console.status()["writer"]:
+            pass
+        for _ in range(200):
+            device.write(b"x" * 1000)
+        command.write(ESCAPE + b"q")
+        assert command.end() == 0
+    os.close(reading)
+    os.close(output)
 
 
 def test_garbage_goes_through(device: Device, console: ConsoleClient, tmp_path: Path) -> None:
@@ -369,6 +383,7 @@ def test_wrong_options(console: ConsoleClient) -> None:
         (["--no-follow", "--log", "/nowhere/log"], "cannot write the log"),
         (["--timeout", "soon"], "is no number of seconds"),
         (["--json", "--until", "x"], "--until needs a pipe"),
+        (["--watch", "--no-follow", "--until", "x"], "--until waits for what comes: leave out --no-follow"),
     ):
         code, _, error = run(console, *words)
         assert (code, said in error, error.count("\n")) == (2, True, 1), error
@@ -407,7 +422,7 @@ def test_send_needs_the_session(device: Device, console: ConsoleClient, board: A
     """One writer at a time from Python too; `close` lets the other in."""
     console.send(b"a")
     other = type(console)(board.serial._channel, board.serial._node)
-    with pytest.raises(DriverError, match="somebody has this console open"):
+    with pytest.raises(DriverError, match="tester has this console open"):
         other.send(b"b")
     console.close()
     other.send("c")

@@ -20,12 +20,11 @@ from jsnats.schemas import (
     WINDOW,
     DriverConnectionError,
     DriverError,
-    TooLarge,
     ack_headers,
     down_subject,
     ups_of,
 )
-from jsnats.sdk import Bulk, Connection, Disconnected, Message, NoResponders, Pipe, chunks, deliver
+from jsnats.sdk import Bulk, Connection, Disconnected, Message, Messages, NoResponders, Pipe, chunks, deliver
 
 from ._answers import Answers
 from ._table import OpenCall
@@ -36,9 +35,10 @@ SILENT_S = 4.0
 """After so long without a word from its client, an exporter asks the broker whether the client is there."""
 ABSENT_S = 10.0
 """How long a client whose connection is gone may take to be back: a restart of the broker, a change of network."""
+SETTLE_S = 1.0
+"""How long a reset by the far end may wait for the client to have what came before it."""
 GONE_S = 60.0
 """After so long a silence the client is gone, whatever the broker believes."""
-MAX_MESSAGE = 16 << 20
 
 
 class Session:
@@ -48,7 +48,7 @@ class Session:
         self.pipe = Pipe(connection, subject, self, window)
         self.messages = messages
         self._received: deque[tuple[bytes, str, int]] = deque()
-        self._parts: list[bytes] = []
+        self._parts = Messages()
         self._came = asyncio.Event()
         self._room = asyncio.Event()
         self._heard_all = asyncio.Event()
@@ -76,8 +76,14 @@ class Session:
                 raise errors[0]
         except _Closed:
             return
-        except (anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
-            raise _broken(error) from error
+        except Exception as error:
+            # The reset takes another way and would be there before the answer that the far end gave with it.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(SETTLE_S):
+                    await self._all_arrived()
+            if isinstance(error, (anyio.BrokenResourceError, anyio.ClosedResourceError)):
+                raise _broken(error) from error
+            raise
         finally:
             for task in tasks:
                 task.cancel()
@@ -96,10 +102,13 @@ class Session:
                     await self._room.wait()
                 pipe.send(body, after)
         pipe.send(b"", END)
-        while not pipe.all_arrived:
+        await self._all_arrived()
+        await self._heard_all.wait()
+
+    async def _all_arrived(self) -> None:
+        while not self.pipe.all_arrived:
             self._room.clear()
             await self._room.wait()
-        await self._heard_all.wait()
 
     async def _up(self, stream: Any) -> None:
         while True:
@@ -107,26 +116,15 @@ class Session:
                 self._came.clear()
                 await self._came.wait()
             body, mark, size = self._received.popleft()
-            if self.messages and mark in ("", MESSAGE):
-                body = self._message(body, mark)
-            if body or mark == MESSAGE:
-                await stream.send(body)
+            item = self._parts.add(body, mark) if self.messages else body or None
+            if item is not None:
+                await stream.send(item)
             self.pipe.use(size)
             if mark == CLOSE:
                 raise _Closed
             if mark == END:
                 await _end(stream)
                 self._heard_all.set()
-
-    def _message(self, body: bytes, mark: str) -> bytes:
-        self._parts.append(body)
-        if sum(map(len, self._parts)) > MAX_MESSAGE:
-            raise TooLarge(f"a message is over {MAX_MESSAGE >> 20} MiB")
-        if mark != MESSAGE:
-            return b""
-        whole = b"".join(self._parts)
-        self._parts.clear()
-        return whole
 
 
 class _Closed(Exception):

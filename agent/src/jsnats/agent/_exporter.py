@@ -151,7 +151,9 @@ class Exporter:
             log.warning("exporter %s: after the reconnect: %s", self.spec.name, error)
 
     def _on_lost(self) -> None:
-        """Two agents of one name would run a power cycle twice: stop answering at once."""
+        """Two agents of one name would run a power cycle twice: end everything and stop answering at once."""
+        if self._subscriptions:
+            self.connection.spawn(self.dispatcher.cancel_all("another agent has taken over the name", CLOSE_S))
         self.connection.spawn(self._unsubscribe())
         self.connection.spawn(self._recorders.abandon())
         self.lost.set()

@@ -27,6 +27,8 @@ PAUSE_S = 0.02
 FULL_BYTES = 4096
 """A message goes when the one before is so old, or when so much is waiting: twice as much after each that was full, so
 that fast output does not take a message for every read."""
+LINE = 2048
+"""Characters of a marker's text: one that fits into no message would be tried again for ever, and hold up the rest."""
 FLUSH_S = 2.0
 """How long the end of the agent waits for what is not stored yet."""
 FIRST_RETRY_S = 0.2
@@ -98,7 +100,8 @@ class Recorder(Tap):
             self._full.set()
 
     def mark(self, kind: str, text: str, **more: object) -> None:
-        body = json.dumps({"text": text, **more}).encode()
+        told = {"text": text, **more}
+        body = json.dumps({key: _line(value) for key, value in told.items()}).encode()
         self._ring.add_mark(self.offset, _now_ms(), kind, body)
         self._some.set()
         self._full.set()
@@ -266,6 +269,10 @@ class Recorders:
         if self._tasks:
             await asyncio.wait(self._tasks)
         self._tasks.clear()
+
+
+def _line(value: object) -> object:
+    return " ".join(value.splitlines())[:LINE] if isinstance(value, str) else value
 
 
 def _now_ms() -> int:

@@ -61,6 +61,7 @@ class _Session(ByteStream):
 
     def __init__(self, console: Console) -> None:
         self._console = console
+        self.who = _user().get("user", "somebody")
         self._chunks: deque[bytes] = deque()
         self._size = 0
         self._ended: Exception | None = None
@@ -172,7 +173,7 @@ class Console(Driver, ABC):
         `subject`, where.
         """
         if self._writer:
-            raise DriverError("somebody has this console open: watch it with `jsnats console --watch`")
+            raise DriverError(f"{self._writer.who} has this console open: watch it with `jsnats console --watch`")
         session = self._writer = _Session(self)
         try:
             yield session, {"offset": self._tap.offset, "record": self._recorded, "subject": self._tap.subject}
@@ -182,7 +183,7 @@ class Console(Driver, ABC):
 
     @export
     async def mark(self, text: str) -> None:
-        """Leave a marker with that text in the record."""
+        """Leave a marker with that text, one line of at most 2048 characters, in the record."""
         self._tap.mark("mark", text, **_user())
 
     @export

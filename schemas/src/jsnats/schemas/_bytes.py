@@ -23,6 +23,9 @@ CHUNK = 256 * 1024
 WINDOW = 4 << 20
 """Bytes on their way or unread, at most. It is acknowledged each quarter."""
 
+KEPT = 4 * WINDOW
+"""Bytes that a sender keeps unacknowledged, at most, whatever the other side grants."""
+
 NEXT, OLD, GAP = "next", "old", "gap"
 
 
@@ -53,7 +56,7 @@ class Outgoing:
     @property
     def may_send(self) -> bool:
         """Say whether one more chunk may go."""
-        return self.position < self.limit
+        return self.position < min(self.limit, self.acked + KEPT)
 
     def add(self, body: bytes | memoryview, mark: str = "") -> Chunk:
         """Give bytes their place; they are kept until they are acknowledged."""
@@ -62,14 +65,17 @@ class Outgoing:
         self.unacked.append(chunk)
         return chunk
 
-    def ack(self, position: int, limit: int) -> None:
-        """Take an acknowledgement; an old one changes nothing. Raises ProtocolError for one of bytes never sent."""
+    def ack(self, position: int, limit: int) -> bool:
+        """Take an acknowledgement, and say whether it told anything new; an old one changes nothing. Raises
+        ProtocolError for one of bytes never sent."""
         if position > self.position:
             raise ProtocolError(f"acknowledges {position} where only {self.position} was sent")
+        new = position > self.acked or limit > self.limit
         self.acked = max(self.acked, position)
         self.limit = max(self.limit, limit)
         while self.unacked and self.unacked[0].end <= position:
             self.unacked.popleft()
+        return new
 
 
 class Incoming:
@@ -86,8 +92,10 @@ class Incoming:
         """Say what a chunk is: `next` (it is taken now), `old`, or `gap` when something before it is missing.
 
         Raises ProtocolError for one beyond the window. A chunk that began below the limit may end above it, and marks
-        need no room.
+        need no room. One without bytes and mark has no place, so no window would limit how many come.
         """
+        if not (size or mark):
+            raise ProtocolError("a chunk of nothing")
         if offset > self.used + self.window + CHUNK + len(MARKS):
             raise ProtocolError(f"bytes at {offset} are beyond the window at {self.used + self.window}")
         if offset != self.expected:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Generator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Self
 
@@ -70,16 +70,19 @@ class ConsoleClient(DriverClient):
                 yield record
 
     def read(self, since: Start = "start") -> bytes:
-        """Return what is stored of its output from `since` on, without markers."""
+        """Return what is stored of its output from `since` on, without markers; all that `expect` has seen is there."""
         data: bytes = self._channel.run(self.read_async(since))
         return data
 
     async def read_async(self, since: Start = "start") -> bytes:
         """As `read`, for asyncio."""
-        return b"".join([record.data async for record in self.reader.replay(since)])
+        return b"".join([record.data async for record in self._replay(since)])
+
+    def _replay(self, since: Start) -> AsyncGenerator[ConsoleRecord, None]:
+        return self.reader.replay(since, upto=self._talk.heard if self._talk else 0)
 
     def search(self, pattern: Pattern | Sequence[Pattern], since: Start = "start") -> list[ConsoleMatch]:
-        """Return all that matches in what is stored from `since` on, each with `time` and `offset`."""
+        """Return all that matches in what `read` would return, each with `time` and `offset`."""
         found: list[ConsoleMatch] = self._channel.run(self.search_async(pattern, since))
         return found
 
@@ -87,7 +90,7 @@ class ConsoleClient(DriverClient):
         """As `search`, for asyncio."""
         patterns, text = Patterns(pattern), Text()
         found: list[ConsoleMatch] = []
-        async with aclosing(self.reader.replay(since)) as records:
+        async with aclosing(self._replay(since)) as records:
             async for record in records:
                 text.add(record)
                 if text.waiting >= _AT_ONCE:

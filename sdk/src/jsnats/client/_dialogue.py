@@ -42,6 +42,11 @@ class Dialogue:
             feed.attach(self._session, self._lost)
         return feed
 
+    @property
+    def heard(self) -> int:
+        """The offset behind all that has been heard, 0 for nothing."""
+        return self._feed.heard if self._feed else 0
+
     async def send(self, data: bytes) -> None:
         """Send bytes to the device. Raises CallError when it cannot be written to, StreamReset when the session is
         lost."""

@@ -16,9 +16,11 @@ from ._merge import Merge
 
 if TYPE_CHECKING:
     from jsnats.sdk import ConsoleReader, ConsoleRecord, DuplexStream, Start
+    from jsnats.sdk._console_start import Point
 
 LIMIT = 4 << 20
-"""Bytes that wait to be taken. Then the record is not read on, and bytes of the session are left to the record."""
+"""Bytes that wait to be taken. Then the record is not read on, and bytes of the session are left to the record; of a
+console that is not recorded, to the exporter."""
 _OVERHEAD = 256
 
 OnLink = Callable[[bool], None]
@@ -45,6 +47,11 @@ class Feed:
         self._error: Exception | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
+    @property
+    def heard(self) -> int:
+        """The offset behind all that has come."""
+        return self._merge.position or 0
+
     @classmethod
     async def open(cls, reader: ConsoleReader, since: Start, on_link: OnLink | None = None) -> Feed:
         """Begin at `since`. Raises ConfigurationError for one that is not there, BrokerError."""
@@ -53,13 +60,11 @@ class Feed:
         feed._tasks.append(asyncio.ensure_future(feed._read(reader, point, on_link)))
         return feed
 
-    async def _read(self, reader: ConsoleReader, point: object, on_link: OnLink | None) -> None:
+    async def _read(self, reader: ConsoleReader, point: Point, on_link: OnLink | None) -> None:
         try:
-            async with aclosing(reader.follow(point, on_link)) as records:  # type: ignore[arg-type]
+            async with aclosing(reader.follow(point, on_link, self._merge.caught_up)) as records:
                 async for record in records:
-                    while self._size >= LIMIT:
-                        self._room.clear()
-                        await self._room.wait()
+                    await self._has_room()
                     self._put(self._merge.stored(record))
         except Exception as error:  # noqa: BLE001 - raised by take()
             self._error = error
@@ -76,6 +81,8 @@ class Feed:
         try:
             while True:
                 data = await session.stream.receive()
+                if not session.recorded:
+                    await self._has_room()
                 if self._size < LIMIT:
                     self._put(self._merge.live(session.offset, data))
                 session.offset += len(data)
@@ -85,6 +92,11 @@ class Feed:
             return  # by us
         except (JsnatsError, anyio.BrokenResourceError) as error:
             on_end(str(error))
+
+    async def _has_room(self) -> None:
+        while self._size >= LIMIT:
+            self._room.clear()
+            await self._room.wait()
 
     def _put(self, records: list[ConsoleRecord]) -> None:
         self._records += records

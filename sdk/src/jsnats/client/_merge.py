@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from jsnats.sdk import ConsoleRecord
 
 HOLD_S = 1.0
-"""How long bytes of the session wait for those before them, which the record should have; not those off the record."""
+"""How long bytes of the session wait, once the record has been read, for those before them: they may be off it."""
+RESTART = "start"
+"""The kind of the marker with which an agent begins to read."""
 HOLD_BYTES = 8 << 20
 """More than that is not held: the record will bring it."""
 
@@ -26,11 +28,18 @@ class Merge:
         self.position = position
         self._held: deque[ConsoleRecord] = deque()
         self._size = 0
+        self._moved = float("inf")
+
+    def caught_up(self) -> None:
+        """All that was stored has been given to `stored`."""
         self._moved = time.monotonic()
 
     def stored(self, record: ConsoleRecord) -> list[ConsoleRecord]:
         """A record from the store. What it leaves out, nobody has but the session."""
-        self._moved = time.monotonic()
+        self._moved = max(self._moved, time.monotonic())
+        if record.mark == RESTART and self.position is not None:
+            # What an agent that was killed had not recorded yet has no place: its successor counts on from the record.
+            self.position = min(self.position, record.offset)
         if record.mark:
             return [record]
         shown = self._release(record.offset) if self._held else []
@@ -46,7 +55,7 @@ class Merge:
         if self.position is not None and offset <= self.position:
             return self._advance(record)
         if self._size + len(data) <= HOLD_BYTES:
-            self._moved = self._moved if self._held else time.monotonic()
+            self._moved = self._moved if self._held else max(self._moved, time.monotonic())
             self._held.append(record)
             self._size += len(data)
         return []

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ._lab import AsyncLab, ExporterInfo, Job, Lab, connect, connect_async
     from ._logs import read_logs
     from ._nats import Message
-    from ._pipe import Pipe, Taker, chunks, deliver
+    from ._pipe import Messages, Pipe, Taker, chunks, deliver
     from ._replay import last_sequence, replay
     from ._results import AsyncResults, ResultStream
     from ._sync import drain
@@ -50,7 +50,7 @@ _WHERE = {
     "_lab": ("AsyncLab", "ExporterInfo", "Job", "Lab", "connect", "connect_async"),
     "_logs": ("read_logs",),
     "_nats": ("Message",),
-    "_pipe": ("Pipe", "Taker", "chunks", "deliver"),
+    "_pipe": ("Messages", "Pipe", "Taker", "chunks", "deliver"),
     "_replay": ("last_sequence", "replay"),
     "_results": ("AsyncResults", "ResultStream"),
     "_sync": ("drain",),
@@ -79,6 +79,7 @@ __all__ = [
     "Job",
     "Lab",
     "Message",
+    "Messages",
     "NoResponders",
     "Options",
     "Pipe",

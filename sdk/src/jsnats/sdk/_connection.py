@@ -12,6 +12,7 @@ import json
 import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -189,6 +190,11 @@ class Connection:
         """Write a small enough message to the socket at once, past every queue; False without a connection."""
         return self._client.push(subject, body, headers)
 
+    @property
+    def waiting(self) -> int:
+        """Bytes of `push` that the socket has not taken yet."""
+        return self._client.waiting
+
     def _check_size(self, body: bytes, headers: Headers | None) -> None:
         # One byte over max_payload and the server closes the connection for good.
         size = len(body) + sum(len(k) + len(v.encode()) + 4 for k, v in (headers or {}).items()) + 12
@@ -281,8 +287,35 @@ class Connection:
         return answer
 
     async def flush(self) -> None:
-        """Wait until the broker has processed what was sent."""
-        await self._client.flush()
+        """Wait until the broker has processed what was sent; after an outage, until it has the subscriptions again.
+
+        Raises BrokerUnreachable, AccessDenied.
+        """
+        while True:
+            await self.wait_connected()
+            with suppress(Disconnected):
+                await self._flush_once()
+                return
+
+    async def _flush_once(self) -> None:
+        flushing = asyncio.ensure_future(self._client.flush())
+        lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def fail(error: Exception) -> None:
+            if not lost.done():
+                lost.set_exception(error)
+
+        # No reply is expected: this tells of a lost connection, with which the answer is lost too.
+        watched = self.replies.expect("", lambda _: None, fail, once=True)
+        try:
+            await asyncio.wait({flushing, lost}, return_when=asyncio.FIRST_COMPLETED)
+            (lost if lost.done() else flushing).result()
+        except TimeoutError:
+            raise BrokerUnreachable(f"the broker at {self.context.url} does not answer") from None
+        finally:
+            self.replies.drop(watched)
+            flushing.cancel()
+            lost.cancel()
 
     # ------------------------------------------------------------------ receiving
 

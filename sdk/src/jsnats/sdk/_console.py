@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
@@ -28,7 +28,7 @@ from jsnats.schemas import (
 from ._buckets import last_record
 from ._connection import Disconnected
 from ._console_live import Live, OnLink
-from ._console_record import LOST, ConsoleRecord, Continuity, parse_record
+from ._console_record import LOST, OFF_RECORD, ConsoleRecord, Continuity, parse_record
 from ._console_start import Finder, Point, Start
 from ._replay import replay
 
@@ -40,6 +40,8 @@ log = logging.getLogger("jsnats.console")
 BATCH = 128
 """Messages under way from the store: of at most 64 KiB each, so about as much as may wait live."""
 AGAIN_S = 0.5
+SOON_S = 1.0
+"""How long the record may lie behind a session: 20 ms, as a rule."""
 
 
 class ConsoleReader:
@@ -72,13 +74,14 @@ class ConsoleReader:
             return str(error)
         return "" if record and record.body else f"exporter {self._exporter!r} is offline"
 
-    async def replay(self, since: Start = "start") -> AsyncGenerator[ConsoleRecord, None]:
+    async def replay(self, since: Start = "start", upto: int = 0) -> AsyncGenerator[ConsoleRecord, None]:
         """Yield what is stored at the time of the call, from `since` on.
 
-        Raises ConfigurationError for a `since` that is not there, AccessDenied, BrokerUnreachable.
+        Bytes before the offset `upto` are on their way to the store, and waited for; for SOON_S at most, since they may
+        be off the record. Raises ConfigurationError for a `since` that is not there, AccessDenied, BrokerUnreachable.
         """
         point = await self._finder.find(since)
-        newest = await self._finder.newest()
+        newest = await self._recorded(upto)
         view = _View(point)
         async with aclosing(self._stored(point)) as stored:
             async for sequence, record in stored:
@@ -87,13 +90,24 @@ class ConsoleReader:
                 if newest is None or sequence >= newest.sequence:
                     return
 
+    async def _recorded(self, upto: int) -> ConsoleRecord | None:
+        """The newest record, that of the byte before `upto` or a later one if it comes soon."""
+        until = asyncio.get_running_loop().time() + (SOON_S if upto else 0)
+        while True:
+            newest = await self._finder.newest()
+            there = newest is None or newest.end >= upto or newest.mark == OFF_RECORD
+            if there or asyncio.get_running_loop().time() >= until:
+                return newest
+            await asyncio.sleep(SOON_S / 50)
+
     async def follow(
-        self, since: Start | Point = None, on_link: OnLink | None = None
+        self, since: Start | Point = None, on_link: OnLink | None = None, on_end: Callable[[], None] | None = None
     ) -> AsyncGenerator[ConsoleRecord, None]:
         """Yield what is stored from `since` on, then what comes, for ever; outages of any length are waited for.
 
-        `on_link` is told when the broker is lost (False) and back (True). Raises ConfigurationError for a `since` that
-        is not there, AccessDenied, and BrokerUnreachable once the connection has been closed.
+        `on_link` is told when the broker is lost (False) and back (True), `on_end` when all that is stored was taken.
+        Raises ConfigurationError for a `since` that is not there, AccessDenied, and BrokerUnreachable once the
+        connection has been closed.
         """
         await self._connection.wait_connected()
         point = await self._finder.find(since)
@@ -111,6 +125,8 @@ class ConsoleReader:
                 except BrokerError as error:
                     await self._wait_out(error, live)
                     continue
+                if on_end:
+                    on_end()
                 while (message := await live.next()) is not None:
                     if not view.continues(*message):
                         break

@@ -12,7 +12,8 @@ from ._nats import Msg
 LOST = "lost"
 """Kind of a marker that the reader itself puts in: the store no longer has what was there."""
 BOOT = "power-on"
-_EXPLAIN = frozenset({"gap", "off-record", "on-record"})
+OFF_RECORD = "off-record"
+_EXPLAIN = frozenset({"gap", OFF_RECORD, "on-record"})
 """Markers that say why offsets jump."""
 
 

@@ -18,6 +18,7 @@ from jsnats.schemas import (
     DeadlineExceeded,
     JsnatsError,
     OutcomeUnknown,
+    TooLarge,
     content_type,
     decode,
     down_subject,
@@ -27,7 +28,7 @@ from jsnats.schemas import (
 
 from ._call import DEFAULT, Call, Options
 from ._nats import Msg
-from ._pipe import Pipe, Taker, chunks, deliver
+from ._pipe import Messages, Pipe, Taker, chunks, deliver
 
 if TYPE_CHECKING:
     from ._bridge import Bridge
@@ -36,8 +37,6 @@ if TYPE_CHECKING:
 
 CLOSE_S = 10.0
 """How long closing waits for the exporter to have written what was sent."""
-MAX_MESSAGE = 16 << 20
-"""A longer message than that is no message: the stream is reset."""
 
 
 class StreamReset(JsnatsError, ConnectionResetError, anyio.BrokenResourceError):
@@ -69,7 +68,7 @@ class Session(Call):
     async def start(self) -> DuplexStream:
         """Open it. Raises CallError, BrokerError, DeadlineExceeded."""
         try:
-            async with asyncio.timeout(self._patience_s):
+            async with asyncio.timeout(self._patience_s) as limit:
                 self._down = await self.bulk.listen(
                     down_subject(self.bulk.token, self.exporter, self.id), lambda message: deliver(self.pipe, message)
                 )
@@ -78,6 +77,8 @@ class Session(Call):
                 await asyncio.wait({self._opened, self.final}, return_when=asyncio.FIRST_COMPLETED)
         except TimeoutError:
             self.abort()
+            if not limit.expired():
+                raise
             text = f"the stream did not open within {self._patience_s:g} s"
             raise DeadlineExceeded(text, path=self.path, method=self.method) from None
         except BaseException:
@@ -97,6 +98,7 @@ class Session(Call):
         self.stream.messages = bool(content.get("messages"))
         self.pipe.out.ack(0, int(content.get("window", WINDOW)))
         self._opened.set_result(None)
+        self.stream.on_opened()
 
     # ------------------------------------------------------------------ its end
 
@@ -118,6 +120,11 @@ class Session(Call):
             self.bulk.spawn(self._down.close())
         self._down = None
         self.stream.on_finished(error)
+
+    def reset(self, error: StreamReset) -> None:
+        """End it with an error of this side, and tell the exporter."""
+        self.caller.connection.spawn(self.cancel())
+        self.fail(error)
 
     def abort(self) -> None:
         """Leave at once; the driver's end is closed without waiting for what was sent."""
@@ -163,9 +170,9 @@ class DuplexStream(anyio.abc.ObjectStream[bytes], Taker):
         self.metadata: dict[str, Any] = {}
         self.messages = False
         self._session = session
-        self._received: deque[bytes] = deque()
-        self._parts: list[bytes] = []
-        self._sizes: deque[int] = deque()
+        self._received: deque[tuple[bytes, int]] = deque()  # with what it takes of the window
+        self._early: list[tuple[bytes, str]] | None = []  # came before the word that says what they are
+        self._parts = Messages()
         self._wake_reader = asyncio.Event()
         self._wake_writer = asyncio.Event()
         self._ended = False
@@ -218,33 +225,38 @@ class DuplexStream(anyio.abc.ObjectStream[bytes], Taker):
                 raise self._why()
             self._wake_reader.clear()
             await self._wake_reader.wait()
-        self._session.pipe.use(self._sizes.popleft())
-        return self._received.popleft()
+        item, size = self._received.popleft()
+        self._session.pipe.use(size)
+        return item
 
     def on_bytes(self, body: bytes, mark: str) -> None:
         """Bytes came. A whole message is one item, and so is what came of a plain stream."""
+        if self._early is not None:
+            self._early.append((body, mark))
+            return
         size = len(body) + bool(mark)
         if self._closed:
             self._session.pipe.use(size)
             return
         if mark in (END, CLOSE):
             self._ended = True
-        if not self.messages:
-            self._put(body, size)
-        elif mark == MESSAGE:
-            self._put(b"".join((*self._parts, body)), size)
-            self._parts.clear()
+        try:
+            whole = self._parts.add(body, mark) if self.messages else body or None
+        except TooLarge as error:
+            self._session.reset(StreamReset(error.message))
         else:
-            self._parts.append(body)
-            self._session.pipe.use(size)
-            if sum(map(len, self._parts)) > MAX_MESSAGE:
-                self._session.fail(StreamReset(f"a message is over {MAX_MESSAGE >> 20} MiB"))
+            self._put(whole, size)
         self._wake_reader.set()
 
-    def _put(self, body: bytes, size: int) -> None:
-        if body or self.messages:
-            self._received.append(body)
-            self._sizes.append(size)
+    def on_opened(self) -> None:
+        """`messages` is known: take what came before."""
+        early, self._early = self._early or [], None
+        for body, mark in early:
+            self.on_bytes(body, mark)
+
+    def _put(self, item: bytes | None, size: int) -> None:
+        if item is not None:
+            self._received.append((item, size))
         else:
             self._session.pipe.use(size)
 
@@ -256,7 +268,7 @@ class DuplexStream(anyio.abc.ObjectStream[bytes], Taker):
         """From now on bytes go straight to `taker`, which calls `pipe.use`; those that wait here go first."""
         self._session.pipe.taker = taker
         while self._received:
-            body, size = self._received.popleft(), self._sizes.popleft()
+            body, size = self._received.popleft()
             taker.on_bytes(body, "")
             self._session.pipe.use(size - len(body))
         if self._ended:
@@ -291,9 +303,11 @@ class DuplexStream(anyio.abc.ObjectStream[bytes], Taker):
         if self._closed:
             return
         self._closed = True
-        self._received.clear()
         if self._over:
             return
+        # Else the far end, which nobody reads any more, might take no more either.
+        self._session.pipe.use(sum(size for _, size in self._received))
+        self._received.clear()
         self._session.pipe.send(b"", CLOSE)
         try:
             async with asyncio.timeout(CLOSE_S):

@@ -79,6 +79,12 @@ class HeaderClient(Client):
             self._transport.write(command)
         return True
 
+    @property
+    def waiting(self) -> int:
+        """Bytes that the socket has not taken yet."""
+        writer = getattr(self._transport, "_io_writer", None)
+        return int(writer.transport.get_write_buffer_size()) if writer else 0
+
     async def listen(self, subject: str, callback: Callable[[Msg], None]) -> Any:
         """Subscribe with a plain function that is called in the read loop: it must be quick. Returns the subscription;
         after its `unsubscribe()` the callback is not called any more."""

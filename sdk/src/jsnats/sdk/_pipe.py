@@ -14,11 +14,13 @@ from typing import Protocol
 from jsnats.schemas import (
     CHUNK,
     END,
+    MESSAGE,
     WINDOW,
     Chunk,
     Incoming,
     Outgoing,
     ProtocolError,
+    TooLarge,
     ack_headers,
     check_control,
     chunk_headers,
@@ -35,6 +37,8 @@ log = logging.getLogger("jsnats.bytes")
 RESEND_S = 1.0
 """Silence after which unacknowledged bytes are sent again; doubled each time up to RESEND_MAX_S."""
 RESEND_MAX_S = 8.0
+MAX_MESSAGE = 16 << 20
+"""Bytes of a message whose boundaries are kept: a longer one resets its stream."""
 REPEAT_S = 0.2
 """A second request to send again from the same place within this time is the echo of the first."""
 
@@ -144,12 +148,11 @@ class Pipe:
 
     def _on_ack(self, position: int, limit: int, *, resend: bool) -> None:
         out = self.out
-        before = out.acked
-        out.ack(position, limit)
         now = self._loop.time()
-        if out.acked > before:
+        if out.ack(position, limit):
             self._progress_at, self._patience = now, RESEND_S
-        if resend and out.unacked:
+        if resend:
+            self._stale = True  # the other side may not have heard our last acknowledgement either
             place, at = self._resent
             if place != out.acked or now - at > REPEAT_S:
                 self._resent = (out.acked, now)
@@ -163,15 +166,45 @@ class Pipe:
         if self.into.untold or self._stale:
             self._stale = False
             self.tell()
-        if self.out.unacked and now - self._progress_at > self._patience and self.connection.connected.is_set():
+        waits = self.out.unacked or not self.out.may_send
+        if waits and now - self._progress_at > self._patience and self._all_left():
             self._progress_at, self._patience = now, min(2 * self._patience, RESEND_MAX_S)
-            self._send_again()
+            if self.out.unacked:
+                self._send_again()
+            else:
+                self.tell(resend=True)  # the acknowledgement that gave room may be lost
+
+    def _all_left(self) -> bool:
+        """Say whether a new copy may reach the broker sooner than the first: over a slow line, copies that queue up
+        behind it take the room of what is new."""
+        return self.connection.connected.is_set() and not self.connection.waiting
 
     async def _on_reconnect(self) -> None:
         """What was on its way in either direction is lost."""
         self._progress_at, self._patience = self._loop.time(), RESEND_S
         self.tell(resend=True)
         self._send_again()
+
+
+class Messages:
+    """Puts messages together that came in several chunks."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    def add(self, body: bytes, mark: str) -> bytes | None:
+        """Take a chunk; return the message that it ends. Raises TooLarge."""
+        self._size += len(body)
+        if self._size > MAX_MESSAGE:
+            raise TooLarge(f"a message is over {MAX_MESSAGE >> 20} MiB")
+        self._parts.append(body)
+        if mark != MESSAGE:
+            return None
+        whole = b"".join(self._parts) if len(self._parts) > 1 else body
+        self._parts.clear()
+        self._size = 0
+        return whole
 
 
 def deliver(pipe: Pipe | None, message: Msg) -> None:
@@ -186,6 +219,8 @@ def deliver(pipe: Pipe | None, message: Msg) -> None:
 
 def chunks(data: bytes, mark: str) -> Iterator[tuple[bytes | memoryview, str]]:
     """Cut bytes, which `mark` follows, into what single messages carry."""
+    if not (data or mark):
+        return
     if len(data) <= CHUNK:
         yield data, mark
         return

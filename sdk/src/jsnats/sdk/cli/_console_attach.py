@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 AGAIN_S = 0.5
 AGAIN_MAX_S = 5.0
 LEAVE_S = 2.0
+FAREWELL_S = 0.5
 QUIET_S = 1.0
 """A pipe without --until shows what comes so long after its end."""
 
@@ -133,7 +134,9 @@ async def interact(attachment: Attachment, keyboard: int) -> None:
     """Connect a terminal in raw mode with an open attachment until the user quits or hangs up."""
     await attachment.note(f"{attachment.client.reader.name}: Ctrl-] q quits, Ctrl-] ? shows help")
     await _first_of(_show_all(attachment), _type(keyboard, attachment), attachment.keep_open())
-    await attachment.note("left")
+    with suppress(TimeoutError):  # whoever quits because nothing is shown any more must not wait for it
+        async with asyncio.timeout(FAREWELL_S):
+            await attachment.note("left")
 
 
 async def _show_all(attachment: Attachment) -> None:

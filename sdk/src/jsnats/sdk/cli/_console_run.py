@@ -70,6 +70,8 @@ def run_console(client: ConsoleClient, options: ConsoleOptions) -> None:
         raise ConfigurationError(
             "--until needs a pipe (echo version | jsnats console ... --until 'v[0-9]+'), or --watch to send nothing"
         )
+    if options.until is not None and not options.follow:
+        raise ConfigurationError("--until waits for what comes: leave out --no-follow, or use --search")
     sys.stdout.flush()
     output = Output(sys.stdout.fileno(), options.log)
     try:
