@@ -10,7 +10,6 @@ from dataclasses import field
 from itertools import accumulate
 from pathlib import Path
 
-import opendal
 from pydantic.dataclasses import dataclass
 
 from jsnats.driver import Resource, export
@@ -47,6 +46,8 @@ class Opendal(FileMethods):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        import opendal  # 7 MiB that an exporter with nothing but flashers saves
+
         try:
             self._operator = opendal.AsyncOperator(self.scheme, **self.kwargs)
         except (opendal.exceptions.ConfigInvalid, opendal.exceptions.Unsupported) as error:
