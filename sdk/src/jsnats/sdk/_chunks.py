@@ -48,10 +48,11 @@ async def send_chunks(
     One that somebody else stored meanwhile is left as it is. Raises StorageFull, AccessDenied, BrokerUnreachable,
     BrokerUnfit, ApiError, and what the source raises.
     """
+    buffer = memoryview(bytearray(GROUP * BLOB_CHUNK))
     async with Numbered(connection, missing, WINDOW) as requests:
         while requests.open:
             if requests.due and requests.room >= GROUP:
-                await _send_group(requests, sha256, source)
+                await _send_group(requests, sha256, source, buffer)
             elif reply := await requests.take():
                 number, answer = reply
                 if is_no_responders(answer):
@@ -61,13 +62,14 @@ async def send_chunks(
                     sent(min(BLOB_CHUNK, source.size - number * BLOB_CHUNK))
 
 
-async def _send_group(requests: Numbered, sha256: str, source: Source) -> None:
+async def _send_group(requests: Numbered, sha256: str, source: Source, buffer: memoryview) -> None:
     first = requests.due.popleft()
     count = 1
     while count < GROUP and requests.due and requests.due[0] == first + count:
         requests.due.popleft()
         count += 1
-    data = await asyncio.to_thread(source.read, first * BLOB_CHUNK, count * BLOB_CHUNK)
+    data = buffer[: min(count * BLOB_CHUNK, source.size - first * BLOB_CHUNK)]
+    await asyncio.to_thread(source.readinto, first * BLOB_CHUNK, data)
     for number in range(first, first + count):
         begin = (number - first) * BLOB_CHUNK
         await requests.send(number, chunk_subject(sha256, number), data[begin : begin + BLOB_CHUNK], _ABSENT)
