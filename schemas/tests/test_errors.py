@@ -30,6 +30,7 @@ CODES: dict[int, tuple[str, type[BaseException] | None]] = {
     413: ("TooLarge", ValueError),
     422: ("BlobCorrupt", ValueError),
     423: ("LeaseRequired", PermissionError),
+    424: ("BlobIncomplete", None),
     426: ("VersionMismatch", None),
     429: ("Busy", None),
     499: ("CallCancelled", None),

@@ -17,6 +17,7 @@
        |- TooLarge (ValueError)            413
        |- BlobCorrupt (ValueError)         422
        |- LeaseRequired (PermissionError)  423
+       |- BlobIncomplete                   424
        |- VersionMismatch                  426
        |- Busy                             429
        |- CallCancelled                    499
@@ -153,6 +154,12 @@ class LeaseRequired(CallError, PermissionError):
 
     code = 423
     exit_code = 5
+
+
+class BlobIncomplete(CallError):
+    """The upload of a file stopped while an exporter followed it: what was made of it is incomplete."""
+
+    code = 424
 
 
 class VersionMismatch(CallError):
