@@ -14,7 +14,7 @@ import random
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -30,9 +30,9 @@ from jsnats.agent._cache import Cache
 from jsnats.agent._resources import FileSettings
 from jsnats.broker.testing import TestBroker, running_broker
 from jsnats.client import Channel, DriverClient, client_tree
-from jsnats.common.exceptions import BlobCorrupt, BlobNotFound, DriverError, InvalidArgument
+from jsnats.common.exceptions import BlobCorrupt, BlobNotFound, DriverError, InvalidArgument, StorageFull
 from jsnats.driver import Driver, Resource, export
-from jsnats.sdk import Blobs, Connection, connect, open_connection, shared_bridge
+from jsnats.sdk import Blobs, Connection, FoundBlob, _blob_offer, connect, open_connection, shared_bridge
 
 RANDOM = random.Random(7)
 
@@ -55,7 +55,7 @@ class Images(Driver):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.begun, self.go_on = threading.Event(), threading.Event()
+        self.begun, self.go_on, self.cancelled = threading.Event(), threading.Event(), threading.Event()
 
     @classmethod
     def client(cls) -> str:
@@ -99,10 +99,20 @@ class Images(Driver):
         async with self.resource(image) as stream:
             digest.update(await stream.receive())
             self.begun.set()
-            await asyncio.to_thread(self.go_on.wait)
-            async for data in stream:
-                digest.update(data)
+            try:
+                while not self.go_on.is_set():
+                    await asyncio.to_thread(self.go_on.wait, 0.1)
+                async for data in stream:
+                    digest.update(data)
+            except asyncio.CancelledError:
+                self.cancelled.set()
+                raise
         return digest.hexdigest()
+
+    @export
+    async def refuse(self, image: Resource) -> None:
+        """Take no image."""
+        raise OSError("no card")
 
     @export
     async def dump(self, size: int, seed: int) -> Resource:
@@ -269,9 +279,10 @@ def test_a_compressed_image_arrives_decompressed(host: Host, tmp_path: Path, suf
     """Known by its content; as it is when the driver wants that."""
     data = image(300_000) + bytes(1_000_000)
     path = tmp_path / f"a.img{suffix}"
-    path.write_bytes(pack(data))
+    packed = pack(data)  # once: gzip writes the time
+    path.write_bytes(packed)
     assert host.client.digest(path) == [sha256_of(data), "a.img", None]
-    assert host.client.digest(path, decompress=False) == [sha256_of(pack(data)), path.name, len(pack(data))]
+    assert host.client.digest(path, decompress=False) == [sha256_of(packed), path.name, len(packed)]
 
 
 def test_a_file_that_is_not_there_is_an_error_here(host: Host, tmp_path: Path) -> None:
@@ -287,6 +298,88 @@ def test_an_unknown_hash_is_not_found(host: Host) -> None:
         host.client.digest(f"blob:{'0' * 64}")
     with pytest.raises(InvalidArgument, match="no handle"):
         host.client.call("digest", "/etc/passwd")
+
+
+# ---------------------------------------------------------------------- while it is uploaded
+
+
+def upload_in_two(host: Host, monkeypatch: pytest.MonkeyPatch, between: Callable[[], None]) -> None:
+    """From now on, uploads pause behind their first chunk until the driver has it, and then do `between`."""
+    real = _blob_offer.send_chunks
+
+    async def send(connection: Connection, sha256: str, source: Any, missing: list[int], sent: Any) -> None:
+        await real(connection, sha256, source, missing[:1], sent)
+        await asyncio.to_thread(host.driver.begun.wait)
+        between()
+        await real(connection, sha256, source, missing[1:], sent)
+
+    monkeypatch.setattr(_blob_offer, "send_chunks", send)
+
+
+def test_a_call_begins_while_its_file_is_uploaded(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The driver has the first bytes before the rest is sent, and reads it to the end; the cache has it then."""
+    data = image(1_500_000)
+    upload_in_two(host, monkeypatch, host.driver.go_on.set)
+    assert host.client.interrupted(data) == sha256_of(data)
+    assert host.cached() == {sha256_of(data)}
+    assert host.lab.blobs.info(sha256_of(data))
+
+
+def test_an_upload_that_fails_ends_its_call(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The caller gets the error of the upload; the call is cancelled, and no part stays in the cache."""
+
+    def fail() -> None:
+        raise StorageFull("no room")
+
+    upload_in_two(host, monkeypatch, fail)
+    with pytest.raises(StorageFull, match="no room"):
+        host.client.interrupted(image(1_500_000))
+    host.driver.go_on.set()
+    assert host.client.ping() == "pong"
+    assert host.driver.cancelled.wait(5)
+    assert host.cached() == set()
+
+
+def test_a_call_that_fails_ends_its_upload(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the driver says comes at once, and the rest is not uploaded."""
+    data = image(1_500_000)
+    upload_in_two(host, monkeypatch, lambda: None)
+    stored = host.stored()
+    with pytest.raises(DriverError, match="no card"):
+        host.client.refuse(data)
+    assert host.stored() - stored <= 1
+    assert host.lab.blobs.info(sha256_of(data)) is None
+    host.driver.begun.set()  # for the thread that waits
+
+
+def test_with_a_time_limit_the_call_begins_behind_the_upload(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limit is for the call: the driver is not called before all is uploaded."""
+    calls: list[int] = []
+    host.driver.begun.set()
+    upload_in_two(host, monkeypatch, lambda: calls.append(host.driver.calls))
+    data = image(600_000)
+    assert host.client.options(timeout_s=30).digest(data)[0] == sha256_of(data)
+    assert calls == [0]
+
+
+def test_an_exporter_that_cannot_follow_is_called_again(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To an exporter or a store of before, a file that is coming is not there: the call is made again when it is."""
+    data = image(1_500_000)
+    real = Blobs.look_up
+    seen: list[bool] = []
+
+    async def only_whole(self: Blobs, sha256: str) -> FoundBlob:
+        found = await real(self, sha256)
+        seen.append(found.coming)
+        host.driver.begun.set()
+        if found.coming:
+            raise BlobNotFound("the lab has no such file")
+        return found
+
+    monkeypatch.setattr(Blobs, "look_up", only_whole)
+    upload_in_two(host, monkeypatch, lambda: None)
+    assert host.client.digest(data)[0] == sha256_of(data)
+    assert seen == [True, False]
 
 
 # ---------------------------------------------------------------------- damage
@@ -432,22 +525,22 @@ def test_two_agents_share_a_directory(broker: TestBroker, tmp_path: Path) -> Non
 def test_a_cancelled_call_leaves_nothing(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     """A fetch that is given up in the middle leaves no part in the cache, and the next call has all of the file."""
     data = image(2_000_000)
-    real = Blobs.chunks
+    real = Blobs.read
     stopped = asyncio.Event()
 
-    async def slow(self: Blobs, sha256: str) -> AsyncIterator[bytes]:
+    async def slow(self: Blobs, found: FoundBlob) -> AsyncIterator[bytes]:
         count = 0
-        async for piece in real(self, sha256):
+        async for piece in real(self, found):
             count += 1
             if count == 4:
                 await stopped.wait()
             yield piece
 
     handle = host.client.upload(data)
-    monkeypatch.setattr(Blobs, "chunks", slow)
+    monkeypatch.setattr(Blobs, "read", slow)
     with pytest.raises(TimeoutError):
         host.client.options(timeout_s=0.5).call("digest", handle)
-    monkeypatch.setattr(Blobs, "chunks", real)
+    monkeypatch.setattr(Blobs, "read", real)
     assert host.client.digest(handle)[0] == sha256_of(data)
     assert host.cached() == {sha256_of(data)}
 

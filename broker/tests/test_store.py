@@ -12,6 +12,7 @@ import pytest
 
 from jsnats.broker import Storekeeper
 from jsnats.broker._store import Store
+from jsnats.broker._storekeeper import COMING_S
 from jsnats.broker.testing import TestBroker, running_broker
 from jsnats.schemas import (
     BLOB_CHUNK,
@@ -127,6 +128,28 @@ async def test_what_is_missing(keeper: Storekeeper) -> None:
     assert done["state"] == "have"
     assert done["blob"] == {**wanted(data), "chunks": 7, "chunk": BLOB_CHUNK, "owner": "ann", "created": 1e9}
     assert await keeper.verbs["put"]("bob", wanted(data)) == done
+
+
+async def test_an_upload_that_goes_on_can_be_followed(keeper: Storekeeper, clock: Clock) -> None:
+    """`use` says what the file will be, until it is whole, and as long as somebody was heard to upload it."""
+    data = os.urandom(2 * BLOB_CHUNK)
+    use = {"sha256": wanted(data)["sha256"]}
+    await keeper.verbs["put"]("ann", wanted(data))
+    coming = await keeper.verbs["use"]("bench", use)
+    assert (coming["state"], coming["blob"]["size"], coming["blob"]["owner"]) == ("coming", len(data), "ann")
+    clock.now += COMING_S - 1
+    await keeper.verbs["use"]("ann", use)
+    for _ in range(2):
+        clock.now += COMING_S - 1
+        assert (await keeper.verbs["use"]("bench", use))["state"] == "coming"
+        clock.now += 2
+        with pytest.raises(BlobNotFound):
+            await keeper.verbs["use"]("bench", use)  # who reads is not who uploads
+        with pytest.raises(BlobNotFound):
+            await keeper.verbs["use"]("ann", use)
+    await send(keeper.shelf.connection, data)
+    await keeper.verbs["commit"]("ann", wanted(data))
+    assert (await keeper.verbs["use"]("bench", use))["state"] == "have"
 
 
 @pytest.mark.parametrize("size", [0, 1, BLOB_CHUNK])

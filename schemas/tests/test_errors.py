@@ -27,6 +27,7 @@ CODES: dict[int, tuple[str, type[BaseException] | None]] = {
     408: ("DeadlineExceeded", TimeoutError),
     409: ("OutcomeUnknown", None),
     410: ("BlobNotFound", LookupError),
+    411: ("BlobIncomplete", None),
     413: ("TooLarge", ValueError),
     422: ("BlobCorrupt", ValueError),
     423: ("LeaseRequired", PermissionError),

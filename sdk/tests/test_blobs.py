@@ -21,6 +21,7 @@ from jsnats.schemas import (
     BLOB_CHUNK,
     AccessDenied,
     BlobCorrupt,
+    BlobIncomplete,
     BlobNotFound,
     BlobRecord,
     BrokerUnfit,
@@ -261,6 +262,55 @@ async def test_two_clients_upload_the_same_at_once(broker: TestBroker, lab: Asyn
         assert one.sha256 == two.sha256
         assert one.owner == two.owner
         assert await read(other, one.sha256) == data
+
+
+# ---------------------------------------------------------------------- while it is uploaded
+
+
+async def test_a_file_is_followed_while_it_is_uploaded(lab: AsyncLab) -> None:
+    """Once it is offered it can be looked up, and read while its chunks arrive, here the last first; who did not ask to
+    follow is told that it is not there yet."""
+    data = os.urandom(30 * BLOB_CHUNK + 5)
+    async with lab.blobs.offer(data) as offer:
+        found = await lab.blobs.look_up(offer.sha256)
+        assert (found.coming, found.blob.size, offer.whole) == (True, len(data), False)
+        with pytest.raises(BlobNotFound, match="still being uploaded"):
+            await read(lab, offer.sha256)
+        pieces = lab.blobs.read(found)
+        first = asyncio.ensure_future(anext(pieces))
+        for numbers in (range(20, 31), range(3, 20), range(3)):
+            await send_chunks(lab.connection, offer.sha256, BytesSource(data), numbers, lambda _: None)
+        assert await first + b"".join([piece async for piece in pieces]) == data
+        await offer.send()
+    assert not (await lab.blobs.look_up(offer.sha256)).coming
+
+
+async def test_an_upload_that_stops_is_named(lab: AsyncLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who follows it gets what there is, then an error that says how much that was; it can be uploaded after all."""
+    monkeypatch.setattr("jsnats.sdk._chunks.FOLLOW_S", 0.1)
+    data = os.urandom(5 * BLOB_CHUNK)
+    async with lab.blobs.offer(data, name="a.img") as offer:
+        await send_chunks(lab.connection, offer.sha256, BytesSource(data), [0, 1, 3], lambda _: None)
+        with pytest.raises(BlobIncomplete, match=f"'a.img' stopped after {2 * BLOB_CHUNK} of {len(data)} bytes"):
+            async for _ in lab.blobs.read(await lab.blobs.look_up(offer.sha256)):
+                pass
+        await offer.send()
+    assert await read(lab, offer.sha256) == data
+
+
+async def test_a_wrong_chunk_is_noticed_by_who_follows(lab: AsyncLab, mallory: Connection) -> None:
+    """Bytes that somebody else planted in an upload are not what its hash says."""
+    data = os.urandom(3 * BLOB_CHUNK)
+    async with lab.blobs.offer(data) as offer:
+        found = await lab.blobs.look_up(offer.sha256)
+        await mallory.request(chunk_subject(offer.sha256, 1), bytes(BLOB_CHUNK))
+        await offer.send()
+    with pytest.raises(BlobCorrupt):
+        async for _ in lab.blobs.read(found):
+            pass
+
+
+# ---------------------------------------------------------------------- faults
 
 
 async def test_a_file_that_changes_meanwhile(lab: AsyncLab, tmp_path: Path) -> None:

@@ -50,3 +50,28 @@ async def test_flush_means_that_the_broker_has_processed_what_was_sent() -> None
     finally:
         await ours.close()
         await theirs.close()
+
+
+async def test_large_and_small_messages_arrive_in_order() -> None:
+    """A large one is written past the queue of the small ones, but not past those that are in it; and its bytes may be
+    changed when it was published."""
+    broker = session_broker()
+    connection = await open_connection(broker.add("exporter", "mixed"))
+    inbox, seen, done = connection.replies.inbox(), list[bytes](), asyncio.Event()
+
+    def take(message: Message) -> None:
+        seen.append(message.data[:1])
+        if len(seen) == 40:
+            done.set()
+
+    try:
+        await connection.listen(inbox, take)
+        buffer = bytearray(300_000)
+        for number in range(40):
+            buffer[0] = number
+            await connection.publish(inbox, memoryview(buffer) if number % 3 else bytes([number]))
+        async with asyncio.timeout(5):
+            await done.wait()
+        assert seen == [bytes([number]) for number in range(40)]
+    finally:
+        await connection.close()

@@ -11,14 +11,13 @@ from dataclasses import field
 from itertools import accumulate
 from pathlib import Path
 
-import opendal
 from pydantic.dataclasses import dataclass
 
 from jsnats.driver import Resource, export
 from jsnats.schemas import ConfigurationError
 
 from .common import Metadata, PresignedRequest
-from .faults import FOREIGN, mapped, reason
+from .faults import foreign, mapped, reason
 from .files import FileMethods, Files
 from .flasher import FlasherInterface, MockFlasher, MockStorageMux, StorageMuxInterface
 from .paths import check_inside, clean
@@ -51,9 +50,11 @@ class Opendal(FileMethods):
         super().__post_init__()
         if not _SCHEME.fullmatch(self.scheme):  # OpenDAL takes FS and fs://x for fs, and the rules of fs would not hold
             raise ConfigurationError(f"scheme {self.scheme!r}: say the name of a service in lower case, such as fs")
+        import opendal  # 7 MiB that an exporter with nothing but flashers saves
+
         try:
             self._operator = opendal.AsyncOperator(self.scheme, **self.kwargs)
-        except FOREIGN as error:
+        except foreign() as error:
             raise ConfigurationError(f"{self.scheme}: {reason(error)}") from error
         self._root = Path(self.kwargs["root"]) if self.scheme in ("fs", "file") else None
         self._files = Files(self._operator)

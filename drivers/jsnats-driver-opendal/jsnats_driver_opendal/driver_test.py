@@ -575,3 +575,9 @@ def test_a_client_does_not_load_the_exporter_side():
         "sys.exit(bool({'opendal', 'jsnats.driver', c.__package__ + '.driver'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_flasher_does_not_load_the_library_of_storages():
+    """An exporter without a storage saves its 7 MiB."""
+    ask = "import sys, jsnats_driver_opendal.driver as driver; driver.MockFlasher(); print('opendal' in sys.modules)"
+    assert subprocess.check_output([sys.executable, "-c", ask], text=True) == "False\n"

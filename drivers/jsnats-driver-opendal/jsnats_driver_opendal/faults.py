@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
-from opendal import exceptions as foreign
-
-_KINDS: tuple[tuple[type[Exception], type[Exception], str], ...] = (
-    (foreign.NotFound, FileNotFoundError, "there is no such file or directory"),
-    (foreign.PermissionDenied, PermissionError, "the storage does not permit that"),
-    (foreign.IsADirectory, IsADirectoryError, "is a directory"),
-    (foreign.NotADirectory, NotADirectoryError, "is no directory"),
-    (foreign.AlreadyExists, FileExistsError, "exists already"),
-    (foreign.Unsupported, NotImplementedError, "this storage cannot do that"),
+_KINDS: tuple[tuple[str, type[Exception], str], ...] = (
+    ("NotFound", FileNotFoundError, "there is no such file or directory"),
+    ("PermissionDenied", PermissionError, "the storage does not permit that"),
+    ("IsADirectory", IsADirectoryError, "is a directory"),
+    ("NotADirectory", NotADirectoryError, "is no directory"),
+    ("AlreadyExists", FileExistsError, "exists already"),
+    ("Unsupported", NotImplementedError, "this storage cannot do that"),
 )
-
-FOREIGN = tuple(value for value in vars(foreign).values() if isinstance(value, type) and issubclass(value, Exception))
-"""Everything that OpenDAL raises."""
 
 
 @contextmanager
@@ -25,11 +21,20 @@ def mapped(path: str) -> Iterator[None]:
     """Raise the builtin for what OpenDAL raises about `path`."""
     try:
         yield
-    except FOREIGN as error:
+    except foreign() as error:
         for kind, builtin, text in _KINDS:
-            if isinstance(error, kind):
+            if type(error).__name__ == kind:
                 raise builtin(f"{path or '/'}: {text}") from error
         raise OSError(f"{path or '/'}: {reason(error)}") from error
+
+
+@cache
+def foreign() -> tuple[type[Exception], ...]:
+    """Everything that OpenDAL raises; it is loaded with the first storage."""
+    from opendal import exceptions
+
+    found = vars(exceptions).values()
+    return tuple(value for value in found if isinstance(value, type) and issubclass(value, Exception))
 
 
 def reason(error: Exception) -> str:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from uuid import uuid4
-
-from opendal import AsyncOperator
-from opendal.file import AsyncFile
 
 from jsnats.driver import Driver, export
 
 from .faults import mapped
+
+if TYPE_CHECKING:
+    from opendal import AsyncOperator
+    from opendal.file import AsyncFile
 
 MAX_OPEN = 64
 MAX_READ = 512 << 10

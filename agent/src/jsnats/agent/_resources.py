@@ -1,8 +1,8 @@
 """The files that drivers read and make: from the lab's store by way of the cache, from http(s) servers, and back.
 
-A file is handed to the driver while it arrives, and checked while it is handed over: a driver need not wait for all of
-it, and learns at the end whether it was right. The same bytes go into the cache on the way; when that has no room, they
-go past it.
+A file is handed to the driver while it arrives, and checked while it is handed over: a driver waits neither for all of
+it nor for its upload, and learns at the end whether it was right. The same bytes go into the cache on the way; when
+that has no room, they go past it.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ import asyncio
 import hashlib
 import logging
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from jsnats.driver import Driver, ResourceFile, ResourceSink, ResourceStream
-from jsnats.schemas import BlobCorrupt, BlobNotFound, Handle, parse_handle
-from jsnats.sdk import Blobs, Bulk, Connection
+from jsnats.schemas import BlobCorrupt, BlobNotFound, BlobRecord, Handle, parse_handle
+from jsnats.sdk import Blobs, Bulk, Connection, FoundBlob
 
 from ._cache import DEFAULT_BYTES, Cache, Filling, default_directory
 from ._fetch import Fetcher
@@ -88,10 +88,13 @@ class AgentResources:
         if kept:
             pieces = self._from_cache(handle.sha256, kept)
             return ResourceStream(pieces, name=handle.name, size=os.fstat(kept.fileno()).st_size)
-        found = await self.blobs.info(handle.sha256)
-        size = found.size if found else None
-        name = handle.name or (found.name if found else "")
-        return ResourceStream(self._from_store(handle.sha256, size), name=name, size=size)
+        found = await self.look_up(handle.sha256)
+        return ResourceStream(self._from_store(found), name=handle.name or found.blob.name, size=found.blob.size)
+
+    async def look_up(self, sha256: str) -> FoundBlob:
+        """What the store knows of a file. Raises BlobNotFound."""
+        with _as_argument(sha256):
+            return await self.blobs.look_up(sha256)
 
     async def _from_cache(self, sha256: str, file: BinaryIO) -> AsyncGenerator[bytes, None]:
         digest = hashlib.sha256()
@@ -113,34 +116,40 @@ class AgentResources:
                 detail={"sha256": sha256},
             )
 
-    async def _from_store(self, sha256: str, size: int | None) -> AsyncGenerator[bytes, None]:
-        try:
-            async with _Keeper(self.cache, sha256, size) as keeper, aclosing(self.blobs.chunks(sha256)) as pieces:
+    async def _from_store(self, found: FoundBlob) -> AsyncGenerator[bytes, None]:
+        with _as_argument(found.blob.sha256):
+            async with _Keeper(self.cache, found.blob) as keeper, aclosing(self.blobs.read(found)) as pieces:
                 async for data in pieces:
                     await keeper.add(data)
                     yield data
                 await keeper.commit()
-        except BlobNotFound as error:
-            raise BlobNotFound(f"{error.message}: upload it again", detail={"sha256": sha256}) from error
+
+
+@contextmanager
+def _as_argument(sha256: str) -> Iterator[None]:
+    """Say of a file that is not there which one that was: its uploader can mend it."""
+    try:
+        yield
+    except BlobNotFound as error:
+        raise BlobNotFound(f"{error.message}: upload it again", detail={"sha256": sha256}) from error
 
 
 class _Keeper:
     """Writes pieces into the cache in a thread, four at a time, while the next ones arrive; gives up quietly."""
 
-    def __init__(self, cache: Cache, sha256: str, size: int | None) -> None:
+    def __init__(self, cache: Cache, blob: BlobRecord) -> None:
         self._cache = cache
-        self._sha256 = sha256
-        self._size = size
+        self._sha256 = blob.sha256
+        self._size = blob.size
         self._filling: Filling | None = None
         self._pieces: list[bytes] = []
         self._writing: asyncio.Future[None] | None = None
 
     async def __aenter__(self) -> _Keeper:
-        if self._size is not None:
-            try:
-                self._filling = await asyncio.to_thread(self._cache.begin, self._sha256, self._size)
-            except OSError as error:
-                self._give_up(error)
+        try:
+            self._filling = await asyncio.to_thread(self._cache.begin, self._sha256, self._size)
+        except OSError as error:
+            self._give_up(error)
         return self
 
     async def __aexit__(self, *exc: object) -> None:

@@ -71,8 +71,7 @@ class CachedFile:
     async def _fetch(self, path: Path) -> bool:
         """Fetch the file into the cache and link to it. False if it does not fit there."""
         cache, sha256 = self._resources.cache, self._parsed.sha256
-        found = await self._resources.blobs.info(sha256)
-        if found and found.size > cache.max_bytes:
+        if (await self._resources.look_up(sha256)).blob.size > cache.max_bytes:
             return False
         async with self._resources.open(self._handle):
             pass  # leaving it reads all of it

@@ -133,8 +133,9 @@ class Driver:
         """Open a file that a caller passed: `async with self.resource(image) as stream:` and `async for` its bytes.
 
         gzip, xz, bz2 and zstd are decompressed unless told not to. What was read is what the caller meant only when
-        the block ends without an error: BlobCorrupt comes at the end of the file. Raises BlobNotFound, OSError,
-        ValueError for damaged compressed data.
+        the block ends without an error: BlobCorrupt comes at the end of the file. The caller may still be uploading
+        it: the bytes come as they arrive, and when the upload fails the call is cancelled, or BlobIncomplete raised if
+        nothing was heard of it for a minute. Raises BlobNotFound, OSError, ValueError for damaged compressed data.
         """
         return opened(resources_of(self), handle, decompress=decompress)
 

@@ -78,7 +78,7 @@ class Resources(Protocol):
     """What an agent gives to its drivers."""
 
     def open(self, handle: str) -> AbstractAsyncContextManager[ResourceStream]:
-        """The file as it is stored. Raises InvalidArgument, BlobNotFound, BlobCorrupt, OSError."""
+        """The file as it is stored. Raises InvalidArgument, BlobNotFound, BlobIncomplete, BlobCorrupt, OSError."""
 
     def create(self, name: str) -> AbstractAsyncContextManager[ResourceSink]:
         """A new file. Raises StorageFull, OSError."""

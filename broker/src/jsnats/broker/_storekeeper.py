@@ -38,6 +38,8 @@ QUOTA = 0.5
 MAX_CHECKS = 8
 USE_S = 60.0
 """The last use is known that exactly: writing down each would cost more than the request."""
+COMING_S = 900.0
+"""An upload of which nothing was heard for so long is not followed: who uploads asks `use` every 600 s."""
 PAGE = 1000
 MAX_NAME = 120
 MAX_RANGES = 10_000
@@ -131,10 +133,15 @@ class Storekeeper:
             if blob:
                 await self._note_use(blob)
                 return _have(blob)
-            going_on = await self.shelf.entry(sha256)
-            if going_on:
-                await self.shelf.note(replace(going_on, used=self._clock()))
-        raise _not_found(sha256)
+            coming = await self.shelf.entry(sha256)
+            if coming is None or coming.stored:
+                raise _not_found(sha256)
+            now = self._clock()
+            if coming.owner == who:
+                await self.shelf.note(replace(coming, used=now))
+        if now - coming.used > COMING_S:
+            raise _not_found(sha256)  # somebody's, who gave it up
+        return {"state": "coming", "blob": asdict(coming.blob)}
 
     async def _ls(self, who: str, fields: dict[str, Any]) -> dict[str, Any]:
         offset = fields.get("offset", 0)

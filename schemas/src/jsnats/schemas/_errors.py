@@ -14,6 +14,7 @@
        |- DeadlineExceeded (TimeoutError)  408  refused as late, or cancelled by its deadline
        |- OutcomeUnknown                   409  it may or may not have run
        |- BlobNotFound (LookupError)       410
+       |- BlobIncomplete                   411
        |- TooLarge (ValueError)            413
        |- BlobCorrupt (ValueError)         422
        |- LeaseRequired (PermissionError)  423
@@ -134,6 +135,12 @@ class BlobNotFound(CallError, LookupError):
     """The lab's store has no such file, or not any more."""
 
     code = 410
+
+
+class BlobIncomplete(CallError):
+    """The upload of a file stopped while an exporter followed it: what was made of it is incomplete."""
+
+    code = 411
 
 
 class TooLarge(CallError, ValueError):

@@ -2,7 +2,8 @@
 
 `_client.py` has the classes, `_channel.py` what they call through, `_tree.py` which class a node gets. `_console.py` is
 the client of consoles, on `_dialogue.py` (sending and expecting), `_expect.py` (patterns), `_feed.py` and `_merge.py`
-(the record of a console and an open session as one sequence of bytes). `_resources.py` uploads files for calls.
+(the record of a console and an open session as one sequence of bytes). `_resources.py` has what clients do with files,
+`_uploads.py` the files of a call.
 What consoles need is loaded when it is first used: a command that calls a method has no use for it.
 """
 
@@ -13,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from ._channel import Channel
 from ._client import CompositeClient, DriverClient, DynamicClient
-from ._resources import Upload
 from ._tree import client_class, client_tree
+from ._uploads import Upload
 
 if TYPE_CHECKING:
     from ._console import ConsoleClient

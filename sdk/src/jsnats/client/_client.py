@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Self
 from jsnats.schemas import MethodNotFound, MethodRecord, NodeRecord
 
 from ._channel import Channel
-from ._resources import ResourceMethods, bar_of, marked, uploaded
+from ._resources import ResourceMethods, bar_of, marked
+from ._uploads import uploaded
 
 if TYPE_CHECKING:
     import click

@@ -1,51 +1,20 @@
-"""Files as arguments of calls: uploaded to the lab's store first, and passed as a handle.
-
-A file that is in the store already is not sent again. When the exporter finds that the store's copy is wrong, the store
-is told, the file is uploaded again and the call is made again, once.
-"""
+"""What every client can do with files, and which arguments are files by the published schema."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, BinaryIO
 
-from jsnats.schemas import (
-    RESOURCE_FORMAT,
-    BlobCorrupt,
-    InvalidArgument,
-    MethodRecord,
-    NodeRecord,
-    blob_handle,
-    is_handle,
-    parse_handle,
-)
+from jsnats.schemas import RESOURCE_FORMAT, InvalidArgument, MethodRecord, NodeRecord, parse_handle
+
+from ._uploads import Bar, Source, Told, Upload, upload_file, with_uploads
 
 if TYPE_CHECKING:
-    from jsnats.sdk import Blobs, Options
+    from jsnats.sdk import Options
 
     from ._channel import Channel
-
-T = TypeVar("T")
-Source = Any
-"""What can be uploaded: a path (str or PathLike), bytes, a binary file, an async iterator of bytes."""
-Told = Callable[[int, int], None]
-Bar = Callable[[str], AbstractContextManager[Told | None]]
-"""Makes, for a file's name, what is told the bytes done and in all while the block lasts; None for nothing."""
-
-
-@dataclass(frozen=True, slots=True)
-class Upload:
-    """An argument of `call_with_uploads`: `source` is uploaded, and the method gets its handle.
-
-    A text that is a handle already (`blob:...`, `http://...`) is passed on as it is.
-    """
-
-    source: Source
-    name: str = ""
 
 
 class ResourceMethods:
@@ -65,7 +34,7 @@ class ResourceMethods:
 
     async def upload_async(self, source: Source, name: str = "") -> str:
         """As `upload`, for asyncio; an async iterator of bytes can be uploaded as well."""
-        return await _upload(self._channel.lab.blobs, Upload(source, name), bar_of(self._options))
+        return await upload_file(self._channel.lab.blobs, Upload(source, name), bar_of(self._options))
 
     def download(self, handle: str, target: str | os.PathLike[str] | BinaryIO) -> None:
         """Save the file of a handle that a method returned. A path is written whole or not at all.
@@ -83,10 +52,12 @@ class ResourceMethods:
             await self._channel.lab.blobs.get(parsed.sha256, target, tell)
 
     def call_with_uploads(self, method: str, *args: Any, **kwargs: Any) -> Any:
-        """As `call`; each argument that is an `Upload` is uploaded first.
+        """As `call`; each argument that is an `Upload` is uploaded.
 
-        `self.call_with_uploads("flash", Upload(path), target)`. When the store's copy is found to be damaged, it is
-        uploaded and the method called once more.
+        `self.call_with_uploads("flash", Upload(path), target)`. The method begins while the upload goes on. When that
+        fails, the call is cancelled and the error of the upload is raised: the device may have a part of the file. With
+        the option `timeout_s`, which is for the call alone, the method begins behind the upload. When the store's copy
+        is found to be damaged, it is uploaded and the method called once more.
         """
         return self._channel.run(self.call_with_uploads_async(method, *args, **kwargs))
 
@@ -96,65 +67,8 @@ class ResourceMethods:
         async def call(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
             return await self._channel.call(self._node, method, args, kwargs, self._options)
 
-        return await with_uploads(self._channel.lab.blobs, args, kwargs, call, bar_of(self._options))
-
-
-async def with_uploads(
-    blobs: Blobs,
-    args: Sequence[Any],
-    kwargs: Mapping[str, Any],
-    call: Callable[[Sequence[Any], Mapping[str, Any]], Awaitable[T]],
-    bar: Bar,
-) -> T:
-    """Call `call` with handles in place of each `Upload`; once more if the store's copy was damaged."""
-    first = await uploaded(blobs, args, kwargs, bar)
-    try:
-        return await call(*first)
-    except BlobCorrupt as error:
-        damaged = error.detail.get("sha256") if isinstance(error.detail, dict) else None
-        if not _is_among(damaged, (*first[0], *first[1].values())):
-            raise
-        await blobs.report_bad(str(damaged))
-        again = await uploaded(blobs, args, kwargs, bar)
-        if again != first:  # a stream that could be read only once
-            raise
-    return await call(*again)
-
-
-def _is_among(sha256: Any, values: Iterable[Any]) -> bool:
-    handles = (each for each in values if isinstance(each, str))
-    return isinstance(sha256, str) and any(each.startswith(blob_handle(sha256)) for each in handles)
-
-
-async def uploaded(
-    blobs: Blobs, args: Sequence[Any], kwargs: Mapping[str, Any], bar: Bar
-) -> tuple[list[Any], dict[str, Any]]:
-    """The arguments, with handles in place of each `Upload`."""
-    return (
-        [await _handle(blobs, each, bar) for each in args],
-        {name: await _handle(blobs, each, bar) for name, each in kwargs.items()},
-    )
-
-
-async def _handle(blobs: Blobs, value: Any, bar: Bar) -> Any:
-    return await _upload(blobs, value, bar) if isinstance(value, Upload) else value
-
-
-async def _upload(blobs: Blobs, upload: Upload, bar: Bar) -> str:
-    source = upload.source
-    if isinstance(source, str) and is_handle(source):
-        parse_handle(source)
-        return source
-    name = upload.name or _name_of(source)
-    with bar(name) as tell:
-        info = await blobs.put(source, name=name, on_progress=tell)
-    return blob_handle(info.sha256, name)
-
-
-def _name_of(source: Source) -> str:
-    named = source if isinstance(source, (str, os.PathLike)) else getattr(source, "name", "")
-    name = Path(named).name if isinstance(named, (str, os.PathLike)) else ""
-    return "" if name.startswith("<") else name  # <stdin>
+        blobs, at_once = self._channel.lab.blobs, self._options.timeout_s is None
+        return await with_uploads(blobs, args, kwargs, call, bar_of(self._options), at_once=at_once)
 
 
 def bar_of(options: Options, what: str = "uploading") -> Bar:

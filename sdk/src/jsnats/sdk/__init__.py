@@ -10,7 +10,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ._blobs import BlobInfo, Blobs, size_text
+    from ._blob_offer import Offer
+    from ._blob_store import BlobInfo
+    from ._blobs import Blobs, FoundBlob, size_text
     from ._blobs_sync import BlockingBlobs
     from ._bridge import shared_bridge
     from ._buckets import Conflict, Record, last_record, put_record
@@ -33,7 +35,9 @@ if TYPE_CHECKING:
     from ._sync import drain
 
 _WHERE = {
-    "_blobs": ("BlobInfo", "Blobs", "size_text"),
+    "_blob_offer": ("Offer",),
+    "_blob_store": ("BlobInfo",),
+    "_blobs": ("Blobs", "FoundBlob", "size_text"),
     "_blobs_sync": ("BlockingBlobs",),
     "_chunks": ("read_blob",),
     "_buckets": ("Conflict", "Record", "last_record", "put_record"),
@@ -76,11 +80,13 @@ __all__ = [
     "Disconnected",
     "DuplexStream",
     "ExporterInfo",
+    "FoundBlob",
     "Job",
     "Lab",
     "Message",
     "Messages",
     "NoResponders",
+    "Offer",
     "Options",
     "Pipe",
     "Record",

@@ -2,6 +2,9 @@
 
 A file is read where it lies, bytes are sliced, and anything that can only be read once is written to a temporary file
 while its hash is made. Everything here blocks, and is called in a thread.
+
+What is read goes into a buffer that is used again. New bytes for each MiB of a file cost the client as much as the
+kernel's work on them: every page of them is new to the process, 140 000 for an image of 256 MiB.
 """
 
 from __future__ import annotations
@@ -31,8 +34,8 @@ class Source(Protocol):
     size: int
     name: str
 
-    def read(self, offset: int, size: int) -> bytes:
-        """The bytes there. Raises ConfigurationError when they are not what was hashed."""
+    def readinto(self, offset: int, buffer: memoryview) -> None:
+        """Fill the buffer with the bytes there, which are as many. Raises ConfigurationError when they are gone."""
 
     def hash(self, stop: Event) -> str:
         """SHA-256 in hex of all of it; leaves early, with anything, when `stop` is set."""
@@ -53,9 +56,9 @@ class BytesSource:
         self._data = memoryview(data).cast("B")
         self.size = len(self._data)
 
-    def read(self, offset: int, size: int) -> bytes:
+    def readinto(self, offset: int, buffer: memoryview) -> None:
         """See Source."""
-        return bytes(self._data[offset : offset + size])
+        buffer[:] = self._data[offset : offset + len(buffer)]
 
     def hash(self, stop: Event) -> str:
         """See Source."""
@@ -88,24 +91,24 @@ class FileSource:
         found = os.fstat(self._handle)
         return found.st_mtime_ns, found.st_size
 
-    def read(self, offset: int, size: int) -> bytes:
+    def readinto(self, offset: int, buffer: memoryview) -> None:
         """See Source."""
-        wanted = min(size, self.size - offset)
-        data = os.pread(self._handle, wanted, self._begin + offset)
-        while len(data) < wanted:  # a signal, or a file system that gives less
-            more = os.pread(self._handle, wanted - len(data), self._begin + offset + len(data))
-            if not more:
+        done = 0
+        while done < len(buffer):  # a signal, or a file system that gives less
+            count = os.preadv(self._handle, [buffer[done:]], self._begin + offset + done)
+            if not count:
                 raise self._changed()
-            data += more
-        return data
+            done += count
 
     def hash(self, stop: Event) -> str:
         """See Source."""
-        digest = hashlib.sha256()
+        digest, buffer = hashlib.sha256(), memoryview(bytearray(_BLOCK))
         for offset in range(0, self.size, _BLOCK):
             if stop.is_set():
                 break
-            digest.update(self.read(offset, _BLOCK))
+            block = buffer[: self.size - offset]
+            self.readinto(offset, block)
+            digest.update(block)
         return digest.hexdigest()
 
     def check(self) -> None:

@@ -9,8 +9,10 @@ from typing import BinaryIO
 from jsnats.schemas import BlobRecord
 
 from ._blob_source import Anything
-from ._blobs import BlobInfo, Blobs, Progress
+from ._blob_store import BlobInfo
+from ._blobs import Blobs
 from ._bridge import Bridge
+from ._transfer import Progress
 
 
 class BlockingBlobs:

@@ -14,6 +14,7 @@ from jsnats.schemas import (
     BLOBS,
     STORE_FULL,
     BlobCorrupt,
+    BlobIncomplete,
     BlobNotFound,
     BlobRecord,
     BrokerUnfit,
@@ -35,6 +36,11 @@ GROUP = 4
 """Chunks that are read, hashed or written by one hop to a thread, which costs as much as hashing one."""
 MISSING_TRIES = 4
 
+FOLLOW_S = 60.0
+"""How long a reader who follows an upload waits for its next chunk: an uploader waits that long for the broker."""
+FOLLOW_WAIT_S = (0.02, 0.5)
+"""Between two looks for the next chunk, at first and at most."""
+
 _THERE = 10071
 _PER_SUBJECT = "maximum messages per subject exceeded"
 _ABSENT = {h.EXPECTED_SUBJECT_SEQ: "0"}
@@ -48,10 +54,11 @@ async def send_chunks(
     One that somebody else stored meanwhile is left as it is. Raises StorageFull, AccessDenied, BrokerUnreachable,
     BrokerUnfit, ApiError, and what the source raises.
     """
+    buffer = memoryview(bytearray(GROUP * BLOB_CHUNK))
     async with Numbered(connection, missing, WINDOW) as requests:
         while requests.open:
             if requests.due and requests.room >= GROUP:
-                await _send_group(requests, sha256, source)
+                await _send_group(requests, sha256, source, buffer)
             elif reply := await requests.take():
                 number, answer = reply
                 if is_no_responders(answer):
@@ -61,13 +68,14 @@ async def send_chunks(
                     sent(min(BLOB_CHUNK, source.size - number * BLOB_CHUNK))
 
 
-async def _send_group(requests: Numbered, sha256: str, source: Source) -> None:
+async def _send_group(requests: Numbered, sha256: str, source: Source, buffer: memoryview) -> None:
     first = requests.due.popleft()
     count = 1
     while count < GROUP and requests.due and requests.due[0] == first + count:
         requests.due.popleft()
         count += 1
-    data = await asyncio.to_thread(source.read, first * BLOB_CHUNK, count * BLOB_CHUNK)
+    data = buffer[: min(count * BLOB_CHUNK, source.size - first * BLOB_CHUNK)]
+    await asyncio.to_thread(source.readinto, first * BLOB_CHUNK, data)
     for number in range(first, first + count):
         begin = (number - first) * BLOB_CHUNK
         await requests.send(number, chunk_subject(sha256, number), data[begin : begin + BLOB_CHUNK], _ABSENT)
@@ -91,14 +99,16 @@ def _not_ready(connection: Connection, requests: Numbered, number: int) -> None:
     requests.later(number)
 
 
-async def read_blob(connection: Connection, blob: BlobRecord) -> AsyncGenerator[bytes, None]:
+async def read_blob(connection: Connection, blob: BlobRecord, *, coming: bool = False) -> AsyncGenerator[bytes, None]:
     """Yield the chunks of a file, in order. The file is whole and right only when the iteration ends without an error.
 
-    Raises BlobCorrupt when it is not what its SHA-256 says, BlobNotFound when it was removed, AccessDenied,
-    BrokerUnreachable, BrokerUnfit.
+    One that is `coming` is read while it is uploaded. Raises BlobCorrupt when it is not what its SHA-256 says,
+    BlobNotFound when it was removed, BlobIncomplete when its upload stopped, AccessDenied, BrokerUnreachable,
+    BrokerUnfit.
     """
     digest, unhashed = hashlib.sha256(), list[bytes]()
-    async with Behind() as hashing, aclosing(_chunks(connection, blob)) as arriving:
+    patience = _Following(connection, blob) if coming else _Patience(connection, blob)
+    async with Behind() as hashing, aclosing(_chunks(connection, blob, patience)) as arriving:
         async for data in arriving:
             unhashed.append(data)
             if len(unhashed) == GROUP:
@@ -118,12 +128,12 @@ def _update(digest: Any, pieces: list[bytes]) -> None:
         digest.update(piece)
 
 
-async def _chunks(connection: Connection, blob: BlobRecord) -> AsyncGenerator[bytes, None]:
+async def _chunks(connection: Connection, blob: BlobRecord, patience: _Patience) -> AsyncGenerator[bytes, None]:
     held: dict[int, Msg] = {}
-    wanted = tries = 0
+    wanted = 0
     async with Numbered(connection, range(blob.chunks), WINDOW) as requests:
         while wanted < blob.chunks:
-            while requests.due and requests.room > len(held):
+            while requests.due and requests.room > max(len(held), WINDOW - patience.ahead):
                 number = requests.due.popleft()
                 await requests.send(number, f"$JS.API.DIRECT.GET.{BLOBS.name}.{chunk_subject(blob.sha256, number)}")
             if reply := await requests.take():
@@ -132,14 +142,25 @@ async def _chunks(connection: Connection, blob: BlobRecord) -> AsyncGenerator[by
                 else:
                     held[reply[0]] = reply[1]
             while wanted in held:
-                message = held.pop(wanted)
-                if (message.headers or {}).get(h.STATUS):
-                    tries += 1
-                    await _missing(connection, blob, wanted, tries)
-                    requests.due.appendleft(wanted)
+                if _is_missing(held[wanted]):
+                    requests.due.extendleft(reversed(_take_missing(held)))
+                    await patience.missed(wanted)
                     break
-                yield _whole(blob, wanted, message)
-                wanted, tries = wanted + 1, 0
+                yield _whole(blob, wanted, held.pop(wanted))
+                wanted += 1
+                patience.came()
+
+
+def _is_missing(message: Msg) -> bool:
+    return bool((message.headers or {}).get(h.STATUS))
+
+
+def _take_missing(held: dict[int, Msg]) -> list[int]:
+    """Those of the answers that say that there is no such chunk: their numbers, in order."""
+    missing = sorted(number for number, message in held.items() if _is_missing(message))
+    for number in missing:
+        del held[number]
+    return missing
 
 
 def _whole(blob: BlobRecord, number: int, message: Msg) -> bytes:
@@ -152,13 +173,67 @@ def _whole(blob: BlobRecord, number: int, message: Msg) -> bytes:
     return message.data
 
 
-async def _missing(connection: Connection, blob: BlobRecord, number: int, tries: int) -> None:
-    """A replica may be late, so a chunk that is not there is asked for again before it counts as lost."""
-    if tries < MISSING_TRIES:
-        await asyncio.sleep(RECONNECT_WAIT_S)
-        return
-    if await last_record(connection, BLOBS.name, manifest_subject(blob.sha256)) is None:
-        raise BlobNotFound(f"{blob.sha256[:12]} {blob.name!r} was removed while it was read")
-    raise BlobCorrupt(
-        f"chunk {number} of {blob.sha256[:12]} {blob.name!r} is lost: upload it again", detail={"sha256": blob.sha256}
-    )
+class _Patience:
+    """With a chunk that is not there: a replica may be late, so it is asked for again before it counts as lost."""
+
+    ahead = WINDOW
+    """How many chunks to ask for at once."""
+
+    def __init__(self, connection: Connection, blob: BlobRecord) -> None:
+        self.connection = connection
+        self._tries = 0
+        self.blob = blob
+
+    def came(self) -> None:
+        """The chunk that was wanted is there."""
+        self._tries = 0
+
+    async def missed(self, number: int) -> None:
+        """It is not; wait before the next look. Raises BlobNotFound, BlobCorrupt."""
+        self._tries += 1
+        if self._tries < MISSING_TRIES:
+            await asyncio.sleep(RECONNECT_WAIT_S)
+            return
+        if not await self.is_stored():
+            raise BlobNotFound(f"{self.named} was removed while it was read")
+        raise BlobCorrupt(
+            f"chunk {number} of {self.named} is lost: upload it again", detail={"sha256": self.blob.sha256}
+        )
+
+    async def is_stored(self) -> bool:
+        """Whether there is a manifest."""
+        return await last_record(self.connection, BLOBS.name, manifest_subject(self.blob.sha256)) is not None
+
+    @property
+    def named(self) -> str:
+        """The file, for people."""
+        return f"{self.blob.sha256[:12]} {self.blob.name!r}"
+
+
+class _Following(_Patience):
+    """With a file that is being uploaded. Where it has caught up it asks for half as many chunks at once, down to one,
+    and for twice as many with each that comes: what it asks for in vain stands in the way of the upload."""
+
+    def __init__(self, connection: Connection, blob: BlobRecord) -> None:
+        super().__init__(connection, blob)
+        self._loop = asyncio.get_running_loop()
+        self.came()
+
+    def came(self) -> None:
+        """See _Patience."""
+        self.ahead = min(WINDOW, 2 * self.ahead)
+        self._since = self._loop.time()
+        self._wait_s = FOLLOW_WAIT_S[0]
+
+    async def missed(self, number: int) -> None:
+        """See _Patience. Raises BlobIncomplete."""
+        if self._loop.time() - self._since > FOLLOW_S and not self.connection.just_back:
+            done, total = number * self.blob.chunk, self.blob.size
+            raise BlobIncomplete(
+                f"the upload of {self.named} stopped after {done} of {total} bytes, and that much was read: "
+                "what was written from it is incomplete; upload and call again",
+                detail={"sha256": self.blob.sha256},
+            )
+        self.ahead = max(1, self.ahead // 2)
+        await asyncio.sleep(self._wait_s)
+        self._wait_s = min(2 * self._wait_s, FOLLOW_WAIT_S[1])

@@ -172,7 +172,7 @@ class Connection:
     # ------------------------------------------------------------------ sending
 
     async def publish(
-        self, subject: str, body: bytes = b"", *, reply: str = "", headers: dict[str, str] | None = None
+        self, subject: str, body: bytes | memoryview = b"", *, reply: str = "", headers: dict[str, str] | None = None
     ) -> None:
         """Send one message now. Raises Disconnected if it cannot be sent now, TooLarge if it never can."""
         if len(body) + _HEADER_ROOM > self.max_payload:
@@ -195,7 +195,7 @@ class Connection:
         """Bytes of `push` that the socket has not taken yet."""
         return self._client.waiting
 
-    def _check_size(self, body: bytes, headers: Headers | None) -> None:
+    def _check_size(self, body: bytes | memoryview, headers: Headers | None) -> None:
         # One byte over max_payload and the server closes the connection for good.
         size = len(body) + sum(len(k) + len(v.encode()) + 4 for k, v in (headers or {}).items()) + 12
         if size > self.max_payload:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from nats.aio.client import Client
@@ -27,6 +28,9 @@ log = logging.getLogger("jsnats.connection")
 
 READ_AHEAD = 1 << 20
 """Bytes read from the socket at most before they are looked at."""
+
+LARGE = 64 << 10
+"""Bytes of a message from which it is written at once, past nats-py's queue, which copies it once more."""
 
 _LINE = len(b"NATS/1.0")
 
@@ -117,9 +121,13 @@ class HeaderClient(Client):
             log.exception("a message on %s", subject[:120])
 
     async def publish(
-        self, subject: str, payload: bytes = b"", reply: str = "", headers: dict[str, str] | None = None
+        self,
+        subject: str,
+        payload: bytes | memoryview = b"",
+        reply: str = "",
+        headers: dict[str, str] | None = None,
     ) -> None:
-        """Send one message now; never kept for later.
+        """Send one message now; never kept for later. A payload may be changed when this returns.
 
         As nats-py's, with the header block made in one piece: that took a sixth of a caller's time. Subjects are not
         looked at. Raises nats.errors.OutboundBufferLimitError without a connection, BadHeaderError.
@@ -134,9 +142,19 @@ class HeaderClient(Client):
             command = f"HPUB {subject} {reply} {len(block)} {len(block) + size}\r\n".encode() + block
         else:
             command = f"PUB {subject} {reply} {size}\r\n".encode()
-        await self._send_command(command + payload + b"\r\n")
+        message = b"".join((command, payload, b"\r\n"))
+        if size >= LARGE and not self._pending:
+            await self._write(message)
+            return
+        await self._send_command(message)
         if self._flush_queue is not None and self._flush_queue.empty():
             await self._flush_pending()
+
+    async def _write(self, message: bytes) -> None:
+        transport: Any = self._transport
+        transport.write(memoryview(message))  # asyncio cuts off what the socket does not take now, here without a copy
+        with suppress(OSError):  # the read loop sees it too, and connects again
+            await transport.drain()
 
     async def _process_headers(self, headers: Any) -> dict[str, str] | None:
         return parse_headers(headers) or None if headers else None

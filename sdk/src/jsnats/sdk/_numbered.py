@@ -69,7 +69,9 @@ class Numbered:
         self.due.appendleft(number)
         self._pause = True
 
-    async def send(self, number: int, subject: str, body: bytes = b"", headers: dict[str, str] | None = None) -> None:
+    async def send(
+        self, number: int, subject: str, body: bytes | memoryview = b"", headers: dict[str, str] | None = None
+    ) -> None:
         """Send request `number`, which is no longer due; it is again if it cannot be sent now."""
         self._flying[number] = None
         try:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jsnats.client import Channel, Upload
-from jsnats.client._resources import uploaded, with_uploads
+from jsnats.client._uploads import uploaded, with_uploads
 from jsnats.schemas import NodeRecord
 from jsnats.sdk import Options
 
