@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ._blobs import BlobInfo, Blobs, size_text
     from ._blobs_sync import BlockingBlobs
     from ._bridge import shared_bridge
-    from ._buckets import Conflict, Record, last_record, put_record
+    from ._buckets import Conflict, Record, Write, last_record, put_record, put_records
     from ._bulk import Bulk
     from ._call import Options, encode_arguments
     from ._caller import Caller
@@ -24,8 +24,10 @@ if TYPE_CHECKING:
     from ._console_start import Start
     from ._context import DEFAULT_URL, Context, default_path, find_context
     from ._duplex import BlockingStream, DuplexStream, StreamReset
+    from ._follow import Delivered, follow
     from ._lab import AsyncLab, ExporterInfo, Job, Lab, connect, connect_async
     from ._logs import read_logs
+    from ._mirror import Mirror, mirrored
     from ._nats import Message
     from ._pipe import Pipe, Taker, chunks, deliver
     from ._replay import last_sequence, replay
@@ -36,7 +38,9 @@ _WHERE = {
     "_blobs": ("BlobInfo", "Blobs", "size_text"),
     "_blobs_sync": ("BlockingBlobs",),
     "_chunks": ("read_blob",),
-    "_buckets": ("Conflict", "Record", "last_record", "put_record"),
+    "_buckets": ("Conflict", "Record", "Write", "last_record", "put_record", "put_records"),
+    "_follow": ("Delivered", "follow"),
+    "_mirror": ("Mirror", "mirrored"),
     "_bulk": ("Bulk",),
     "_bridge": ("shared_bridge",),
     "_call": ("Options", "encode_arguments"),
@@ -73,12 +77,14 @@ __all__ = [
     "ConsoleReader",
     "ConsoleRecord",
     "Context",
+    "Delivered",
     "Disconnected",
     "DuplexStream",
     "ExporterInfo",
     "Job",
     "Lab",
     "Message",
+    "Mirror",
     "NoResponders",
     "Options",
     "Pipe",
@@ -88,6 +94,7 @@ __all__ = [
     "StreamReset",
     "Subscription",
     "Taker",
+    "Write",
     "chunks",
     "connect",
     "connect_async",
@@ -96,11 +103,14 @@ __all__ = [
     "drain",
     "encode_arguments",
     "find_context",
+    "follow",
     "last_record",
     "last_sequence",
+    "mirrored",
     "open_connection",
     "parse_record",
     "put_record",
+    "put_records",
     "read_blob",
     "read_logs",
     "replay",
