@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ._console_start import Start
     from ._context import DEFAULT_URL, Context, default_path, find_context
     from ._duplex import BlockingStream, DuplexStream, StreamReset
+    from ._events import store_event
     from ._follow import Delivered, follow
     from ._lab import AsyncLab, ExporterInfo, Job, Lab, connect, connect_async
     from ._logs import read_logs
@@ -39,6 +40,7 @@ _WHERE = {
     "_blobs_sync": ("BlockingBlobs",),
     "_chunks": ("read_blob",),
     "_buckets": ("Conflict", "Record", "Write", "last_record", "put_record", "put_records"),
+    "_events": ("store_event",),
     "_follow": ("Delivered", "follow"),
     "_mirror": ("Mirror", "mirrored"),
     "_bulk": ("Bulk",),
@@ -116,6 +118,7 @@ __all__ = [
     "replay",
     "shared_bridge",
     "size_text",
+    "store_event",
 ]
 
 
