@@ -139,7 +139,7 @@ MUST_NOT_SUBSCRIBE = [
     ("rack1", "jsnats.call.>"),
     ("rack1", "jsnats.up.rack2.>"),
     ("rack1", "jsnats.reply.ann.>"),
-    ("rack1", "jsnats.watch.rack1.>"),
+    ("rack1", "jsnats.watch.rack2.>"),
     ("sched", "jsnats.call.>"),
     ("sched", "jsnats.reply.ann.>"),
 ]

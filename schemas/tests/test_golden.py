@@ -8,13 +8,17 @@ from typing import Any
 import pytest
 
 from jsnats.schemas import (
+    BookingRecord,
     Busy,
     DriverTimeout,
+    ExporterNote,
     InterfaceRecord,
+    LeaseEnd,
     LeaseRecord,
     MethodRecord,
     NodeRecord,
     PresenceRecord,
+    QueueRecord,
     TreeRecord,
     decode_json,
     decode_msgpack,
@@ -86,11 +90,25 @@ RECORDS: list[tuple[Any, bytes]] = [
     ),
     (
         PresenceRecord(instance="i", host="h", pid=7, since=1.5),
-        b'{"instance":"i","state":"available","host":"h","pid":7,"since":1.5,"reason":""}',
+        b'{"instance":"i","state":"available","host":"h","pid":7,"since":1.5,"reason":"","epoch":0,"ended":0}',
     ),
     (
         LeaseRecord(holder="ann", epoch=42, end=2.0, co_holders=["bob"]),
-        b'{"holder":"ann","epoch":42,"end":2.0,"co_holders":["bob"]}',
+        b'{"holder":"ann","id":"","epoch":42,"begin":0.0,"end":2.0,"tether":0.0,"co_holders":["bob"],"boards":[],"note":""}',
+    ),
+    (
+        QueueRecord(user="ann", selectors=["board=rpi4"], duration=60.0),
+        b'{"user":"ann","selectors":["board=rpi4"],"duration":60.0,"priority":0,"tether":0.0,"arrival":0,"asked":0.0,'
+        b'"until":0.0,"note":""}',
+    ),
+    (
+        BookingRecord(user="ann", boards=["bench-1"], begin=1.0, end=2.0),
+        b'{"user":"ann","boards":["bench-1"],"begin":1.0,"end":2.0,"asked":0.0,"note":""}',
+    ),
+    (ExporterNote(disabled=True), b'{"disabled":true,"comment":"","by":"","since":0.0}'),
+    (
+        LeaseEnd(reason="released", by="ann"),
+        b'{"reason":"released","by":"ann","boards":[]}',
     ),
 ]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -12,18 +13,24 @@ import pytest
 
 from jsnats.schemas import (
     CATALOGUE,
+    EXPORTER_STATES,
+    LEASE_STATES,
     MAX_DEPTH,
     MAX_SUBJECT,
     ROLES,
     STREAMS,
     SUBJECTS,
     BlobRecord,
+    BookingRecord,
+    ExporterNote,
     InterfaceRecord,
+    LeaseEnd,
     LeaseRecord,
     LogRecord,
     MethodRecord,
     NodeRecord,
     PresenceRecord,
+    QueueRecord,
     StreamSpec,
     TreeRecord,
     decode_json,
@@ -37,6 +44,10 @@ RECORDS: dict[str, Any] = {
     "interface": InterfaceRecord,
     "presence": PresenceRecord,
     "lease": LeaseRecord,
+    "queue": QueueRecord,
+    "booking": BookingRecord,
+    "exporter": ExporterNote,
+    "end": LeaseEnd,
     "manifest": BlobRecord,
     "log": LogRecord,
 }
@@ -90,6 +101,14 @@ def test_errors() -> None:
     for code, (_, builtin) in told.items():
         ours = {base.__name__ for base in CATALOGUE[code].__bases__} & BUILTINS
         assert ours == ({builtin} if builtin else set())
+
+
+@pytest.mark.parametrize(
+    ("title", "table"), [("States of an exporter", EXPORTER_STATES), ("States of a lease", LEASE_STATES)]
+)
+def test_states(title: str, table: Mapping[Any, Any]) -> None:
+    """The tables of states are the two state machines."""
+    assert {(row[0], row[1]): row[2] for row in rows(title)} == table
 
 
 def told_of(spec: StreamSpec) -> tuple[str, str, str, str, str]:

@@ -9,13 +9,17 @@ import pytest
 from jsnats.schemas import (
     BLOB_CHUNK,
     BlobRecord,
+    BookingRecord,
+    ExporterNote,
     InterfaceRecord,
     InvalidArgument,
+    LeaseEnd,
     LeaseRecord,
     MethodRecord,
     NodeRecord,
     PresenceRecord,
     ProtocolError,
+    QueueRecord,
     TreeRecord,
     check_digest,
     chunks_of,
@@ -29,7 +33,15 @@ LEAST: list[tuple[Any, dict[str, Any], tuple[str, ...]]] = [
     (NodeRecord, NODE, ("path", "client", "interface")),
     (TreeRecord, {"name": "b", "instance": "i", "nodes": [NODE]}, ("name", "instance", "nodes")),
     (PresenceRecord, {"instance": "i"}, ("instance",)),
-    (LeaseRecord, {"holder": "ann", "epoch": 3}, ("holder", "epoch")),
+    (LeaseRecord, {"holder": "ann"}, ("holder",)),
+    (
+        QueueRecord,
+        {"user": "ann", "selectors": ["board=rpi4"], "duration": 60.0},
+        ("user", "selectors", "duration"),
+    ),
+    (BookingRecord, {"user": "ann", "boards": ["a"], "begin": 1.0, "end": 2.0}, ("user", "boards", "begin", "end")),
+    (ExporterNote, {}, ()),
+    (LeaseEnd, {}, ()),
     (BlobRecord, {"sha256": "ab", "size": 5, "chunks": 1}, ("sha256", "size", "chunks")),
 ]
 
@@ -71,6 +83,15 @@ def test_unknown_fields_inside() -> None:
     assert tree.nodes == [NodeRecord(**NODE)]
     methods = {"on": {"kind": "call", "colour": "red"}}
     assert InterfaceRecord.from_map({"methods": methods}).methods == {"on": MethodRecord(kind="call")}
+
+
+def test_the_revision_of_the_first_version_is_kept() -> None:
+    """The epoch of a lease and the arrival of a queue entry are the revision of their first version, whatever is
+    written later."""
+    grant = LeaseRecord(holder="ann").at(42)
+    assert (grant.epoch, LeaseRecord.decode(grant.encode()).at(50).epoch) == (42, 42)
+    entry = QueueRecord(user="ann", selectors=[""], duration=1.0).at(7)
+    assert (entry.arrival, QueueRecord.decode(entry.encode()).at(9).arrival) == (7, 7)
 
 
 @pytest.mark.parametrize("nodes", [None, {}, "dut", [5], [{"path": "dut"}]])

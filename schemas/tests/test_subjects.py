@@ -13,7 +13,9 @@ from jsnats.schemas import (
     CtlSubject,
     InvalidName,
     ProtocolError,
-    StoreSubject,
+    RequestSubject,
+    admin_subject,
+    booking_key,
     call_subject,
     calls_of,
     chunk_subject,
@@ -22,12 +24,15 @@ from jsnats.schemas import (
     grants,
     interface_key,
     lease_key,
+    lease_subject,
     live_subject,
     manifest_subject,
+    note_key,
     parse_call,
     parse_ctl,
-    parse_store,
+    parse_request,
     presence_key,
+    queue_key,
     read_grants,
     reply_prefix,
     result_subject,
@@ -54,6 +59,11 @@ BUILT = [
     (manifest_subject("ab12"), "jsnats.blob.ab12"),
     (store_key("ab12"), "$KV.jsnats_store.ab12"),
     (lease_key("bench-1"), "$KV.jsnats_lab.lease.bench-1"),
+    (queue_key("ab12"), "$KV.jsnats_lab.queue.ab12"),
+    (booking_key("ab12"), "$KV.jsnats_lab.booking.ab12"),
+    (note_key("bench-1"), "$KV.jsnats_lab.exporter.bench-1"),
+    (lease_subject("ann", "create"), "jsnats.lease.ann.create"),
+    (admin_subject("eve", "disable"), "jsnats.admin.eve.disable"),
 ]
 
 EVERYBODY = ["$SRV.>", "$SYS.REQ.USER.INFO"]
@@ -78,6 +88,9 @@ GRANTS: dict[str, tuple[list[str], list[str]]] = {
             "jsnats.reply.*.>",
             "jsnats.result.*.N.*",
             "jsnats.down.*.N.*",
+            "jsnats.call.N.N.>",
+            "jsnats.ctl.N.N.*",
+            "jsnats.up.N.N.*",
             "jsnats.console.N.>",
             "jsnats.log.N.>",
             "jsnats.event.N.>",
@@ -88,7 +101,16 @@ GRANTS: dict[str, tuple[list[str], list[str]]] = {
             "$KV.jsnats_presence.N",
             *EVERYBODY,
         ],
-        ["jsnats.call.N.*.>", "jsnats.ctl.N.*.*", "jsnats.reply.N.>", "jsnats.up.N.*.*", "$SRV.>"],
+        [
+            "jsnats.call.N.*.>",
+            "jsnats.ctl.N.*.*",
+            "jsnats.reply.N.>",
+            "jsnats.up.N.*.*",
+            "jsnats.down.N.N.*",
+            "jsnats.live.N.N.*",
+            "jsnats.watch.N.>",
+            "$SRV.>",
+        ],
     ),
     SCHEDULER: (
         [
@@ -96,6 +118,7 @@ GRANTS: dict[str, tuple[list[str], list[str]]] = {
             "jsnats.ctl.*.N.*",
             "jsnats.reply.*.>",
             "jsnats.up.*.N.*",
+            "jsnats.event.*.>",
             "jsnats.event.lab.>",
             "jsnats.blob.*.*",
             "jsnats.blob.*",
@@ -110,12 +133,13 @@ GRANTS: dict[str, tuple[list[str], list[str]]] = {
             "jsnats.down.N.*.*",
             *WATCH,
             "jsnats.lease.*.*",
+            "jsnats.admin.*.*",
             "jsnats.store.*.*",
             "jsnats.store.*.*",
             "$SRV.>",
         ],
     ),
-    ADMIN: ([], []),
+    ADMIN: (["jsnats.admin.*.*"], []),
 }
 
 
@@ -175,16 +199,16 @@ def test_not_a_call(subject: str) -> None:
         parse_call(subject)
 
 
-def test_parse_store() -> None:
+def test_parse_request() -> None:
     """The subject of a request about files comes apart into who asks and what."""
-    assert parse_store("jsnats.store.a=40b.put") == StoreSubject("a=40b", "put")
+    assert parse_request("jsnats.store.a=40b.put", "store") == RequestSubject("a=40b", "put")
 
 
 @pytest.mark.parametrize("subject", ["jsnats.store.ann", "jsnats.store.ann.put.x", "jsnats.lease.ann.put", ""])
 def test_not_a_store_request(subject: str) -> None:
     """A subject of another kind or length is no request about files."""
     with pytest.raises(ProtocolError, match="not a store subject"):
-        parse_store(subject)
+        parse_request(subject, "store")
 
 
 @pytest.mark.parametrize("role", [USER, EXPORTER, VIEWER])
@@ -219,13 +243,16 @@ def test_nobody_publishes_what_the_broker_does(role: str) -> None:
 
 
 def test_results_are_read_by_their_owner_only() -> None:
-    """A user creates consumers on his own results, cannot read them by direct get, and an exporter reads none."""
+    """A user creates consumers on his own results and cannot read them by direct get; an exporter reads those of its
+    own hooks only, a viewer none."""
     results = [subject for subject in read_grants(USER, "ann") if "RESULTS" in subject]
     assert results == [
         "$JS.API.CONSUMER.CREATE.JSNATS_RESULTS.*.jsnats.result.ann.>",
         "$JS.API.CONSUMER.MSG.NEXT.JSNATS_RESULTS.*",
     ]
-    assert not [subject for role in (EXPORTER, VIEWER) for subject in read_grants(role, "n") if "RESULTS" in subject]
+    hooks = [subject for subject in read_grants(EXPORTER, "n") if "RESULTS" in subject and "CREATE" in subject]
+    assert hooks == ["$JS.API.CONSUMER.CREATE.JSNATS_RESULTS.*.jsnats.result.n.n.>"]
+    assert not [subject for subject in read_grants(VIEWER, "n") if "RESULTS" in subject]
 
 
 def test_an_exporter_reads_its_own_records_only() -> None:

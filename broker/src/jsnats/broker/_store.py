@@ -28,7 +28,7 @@ from jsnats.schemas import (
     encode_error,
     encode_json,
     headers as h,
-    parse_store,
+    parse_request,
 )
 from jsnats.sdk import ApiError, Connection, Context, Disconnected, Message, open_connection
 
@@ -56,7 +56,7 @@ class Store:
     async def receive(self, message: Message) -> None:
         """Take a request; it is answered in a task of its own."""
         try:
-            asked = parse_store(message.subject)
+            asked = parse_request(message.subject, "store")
             check_request(message.reply, asked.principal, message.headers)
         except ProtocolError as error:
             log.debug("a request was dropped: %s", error)

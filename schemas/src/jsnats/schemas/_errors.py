@@ -18,7 +18,11 @@
        |- TooLarge (ValueError)            413
        |- BlobCorrupt (ValueError)         422
        |- LeaseRequired (PermissionError)  423
+       |- LeaseNotFound (LookupError)      424
+       |- LeaseLost                        425
        |- VersionMismatch                  426
+       |- NoMatch (LookupError)            427
+       |- PolicyDenied (PermissionError)   428
        |- Busy                             429
        |- CallCancelled                    499
        |- ExporterOffline (ConnectionError) 503
@@ -160,6 +164,34 @@ class LeaseRequired(CallError, PermissionError):
 
     code = 423
     exit_code = 5
+
+
+class LeaseNotFound(CallError, LookupError):
+    """No such lease, or it is somebody else's."""
+
+    code = 424
+    exit_code = 2
+
+
+class LeaseLost(CallError):
+    """The lease has ended, or somebody waits no more; the message says why."""
+
+    code = 425
+    exit_code = 5
+
+
+class NoMatch(CallError, LookupError):
+    """A selector that no exporter of the lab fits."""
+
+    code = 427
+    exit_code = 2
+
+
+class PolicyDenied(CallError, PermissionError):
+    """The lab's policy does not allow that."""
+
+    code = 428
+    exit_code = 4
 
 
 class VersionMismatch(CallError):

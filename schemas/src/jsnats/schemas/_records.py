@@ -1,4 +1,4 @@
-"""Stored records: an exporter's tree, the interfaces of its drivers, its presence, its lease, a file.
+"""Stored records: an exporter's tree, the interfaces of its drivers, its presence, a file, a line of a log.
 
 Stored as JSON, so that any tool reads them. A reader ignores fields it does not know.
 """
@@ -110,7 +110,12 @@ class TreeRecord(_Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PresenceRecord(_Record):
-    """Who serves an exporter right now. `since` is Unix time in seconds in the exporter's clock."""
+    """Who serves an exporter right now, and what it is doing: see the states of an exporter.
+
+    `since` is Unix time in seconds in the exporter's clock, since when it is served; of an offline one in the
+    scheduler's, since when it is gone. `epoch` is that of the lease it is preparing, holding or ending, 0 for none;
+    `ended` that of the last lease which ended there. `reason` says why it is offline or stuck, or why the lease ended.
+    """
 
     instance: str
     state: str = "available"
@@ -118,16 +123,8 @@ class PresenceRecord(_Record):
     pid: int = 0
     since: float = 0.0
     reason: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LeaseRecord(_Record):
-    """Who holds an exporter. `epoch` is the revision of the grant; `end` Unix time in seconds, 0 for no end."""
-
-    holder: str
-    epoch: int
-    end: float = 0.0
-    co_holders: list[str] = field(default_factory=list)
+    epoch: int = 0
+    ended: int = 0
 
 
 BLOB_CHUNK = 256 * 1024

@@ -62,7 +62,7 @@ RESULTS = StreamSpec(
     max_msgs_per_subject=RESULT_RING,
     record_ttl=True,
     republish=("jsnats.result.>", "jsnats.live.>"),
-    readers=_read("jsnats.result.{name}.>", USER, SCHEDULER),
+    readers=(*_read("jsnats.result.{name}.>", USER, SCHEDULER), (EXPORTER, "jsnats.result.{name}.{name}.>")),
 )
 CONSOLE = StreamSpec(
     "JSNATS_CONSOLE",

@@ -39,12 +39,20 @@ SUBJECTS: tuple[SubjectRow, ...] = (
     SubjectRow("jsnats.live.{user}.{exporter}.*", (), CALLERS),
     SubjectRow("jsnats.up.{exporter}.{user}.*", CALLERS, (EXPORTER,)),
     SubjectRow("jsnats.down.{user}.{exporter}.*", (EXPORTER,), CALLERS),
+    # The hooks of an exporter call its own drivers, as the exporter.
+    SubjectRow("jsnats.call.{exporter}.{exporter}.>", (EXPORTER,), ()),
+    SubjectRow("jsnats.ctl.{exporter}.{exporter}.*", (EXPORTER,), ()),
+    SubjectRow("jsnats.up.{exporter}.{exporter}.*", (EXPORTER,), ()),
+    SubjectRow("jsnats.down.{exporter}.{exporter}.*", (), (EXPORTER,)),
+    SubjectRow("jsnats.live.{exporter}.{exporter}.*", (), (EXPORTER,)),
+    SubjectRow("jsnats.watch.{exporter}.>", (), (EXPORTER,)),
     SubjectRow("jsnats.console.{exporter}.>", (EXPORTER,), ()),
     SubjectRow("jsnats.watch.{exporter}.>", (), READERS),
     SubjectRow("jsnats.log.{exporter}.>", (EXPORTER,), READERS),
-    SubjectRow("jsnats.event.{exporter}.>", (EXPORTER,), READERS),
+    SubjectRow("jsnats.event.{exporter}.>", RESPONDERS, READERS),
     SubjectRow("jsnats.event.lab.>", (SCHEDULER,), READERS),
     SubjectRow("jsnats.lease.{user}.*", (USER,), (SCHEDULER,)),
+    SubjectRow("jsnats.admin.{user}.*", (ADMIN,), (SCHEDULER,)),
     SubjectRow("jsnats.store.{user}.*", (USER,), (SCHEDULER,)),
     SubjectRow("jsnats.store.{exporter}.*", (EXPORTER,), (SCHEDULER,)),
     SubjectRow("jsnats.blob.*.*", (USER, EXPORTER, SCHEDULER), ()),
@@ -76,8 +84,8 @@ class CtlSubject(NamedTuple):
     call: str
 
 
-class StoreSubject(NamedTuple):
-    """The parts of `jsnats.store.<principal>.<verb>`."""
+class RequestSubject(NamedTuple):
+    """The parts of `jsnats.<kind>.<principal>.<verb>`: a request to the services beside the broker."""
 
     principal: str
     verb: str
@@ -112,12 +120,12 @@ def parse_ctl(subject: str) -> CtlSubject:
     return CtlSubject(tokens[2], tokens[3], tokens[4])
 
 
-def parse_store(subject: str) -> StoreSubject:
-    """Take the subject of a request about files apart. Raises ProtocolError if it is none."""
+def parse_request(subject: str, kind: str) -> RequestSubject:
+    """Take the subject of a request to a service apart: `store`, `lease` or `admin`. Raises ProtocolError."""
     tokens = subject.split(".")
-    if len(tokens) != 4 or tokens[1] != "store" or not is_user_token(tokens[2]):
-        raise ProtocolError(f"not a store subject: {subject[:80]}")
-    return StoreSubject(tokens[2], tokens[3])
+    if len(tokens) != 4 or tokens[1] != kind or not is_user_token(tokens[2]):
+        raise ProtocolError(f"not a {kind} subject: {subject[:80]}")
+    return RequestSubject(tokens[2], tokens[3])
 
 
 def calls_of(exporter: str) -> str:
@@ -220,19 +228,44 @@ def lease_key(exporter: str) -> str:
     return f"$KV.jsnats_lab.lease.{exporter}"
 
 
+def queue_key(lease: str) -> str:
+    """Subject of the record of somebody who waits for that lease."""
+    return f"$KV.jsnats_lab.queue.{lease}"
+
+
+def booking_key(lease: str) -> str:
+    """Subject of a booking."""
+    return f"$KV.jsnats_lab.booking.{lease}"
+
+
+def note_key(exporter: str) -> str:
+    """Subject of what an admin says of an exporter."""
+    return f"$KV.jsnats_lab.exporter.{exporter}"
+
+
+def lease_subject(user: str, verb: str) -> str:
+    """Subject of a request about leases."""
+    return f"jsnats.lease.{user}.{verb}"
+
+
+def admin_subject(user: str, verb: str) -> str:
+    """Subject of a request that only an admin may send."""
+    return f"jsnats.admin.{user}.{verb}"
+
+
 def grants(role: str, name: str) -> tuple[list[str], list[str]]:
     """Publish and subscribe patterns that the table gives to principal `name` in `role`.
 
     `name` is a token. The principal's own slot is filled with it, the others are wildcards: a user is pinned in
-    `{user}`, an exporter in `{exporter}`, and everybody in the `{principal}` of the replies they receive. What users
-    send to the scheduler it receives from all of them.
+    `{user}`, an exporter in `{exporter}`, and everybody in the `{principal}` of the replies they receive. What is sent
+    to the scheduler alone it receives from everybody.
     """
     own = {USER: "user", SCHEDULER: "user", EXPORTER: "exporter"}.get(role, "none")
     slots = {slot: name if slot == own else "*" for slot in ("exporter", "user")}
     publish = [row.pattern.format(principal="*", **slots) for row in SUBJECTS if role in row.publish]
     served = {**slots, "user": "*"} if role == SCHEDULER else slots
     receive = [
-        row.pattern.format(principal=name, **(served if USER in row.publish else slots))
+        row.pattern.format(principal=name, **(served if row.receive == (SCHEDULER,) else slots))
         for row in SUBJECTS
         if role in row.receive
     ]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ._blobs import Blobs, FoundBlob, size_text
     from ._blobs_sync import BlockingBlobs
     from ._bridge import shared_bridge
-    from ._buckets import Conflict, Record, last_record, put_record
+    from ._buckets import Conflict, Record, Write, last_record, put_record, put_records
     from ._bulk import Bulk
     from ._call import Options, encode_arguments
     from ._caller import Caller
@@ -26,8 +26,11 @@ if TYPE_CHECKING:
     from ._console_start import Start
     from ._context import DEFAULT_URL, Context, default_path, find_context
     from ._duplex import BlockingStream, DuplexStream, StreamReset
+    from ._events import store_event
+    from ._follow import Delivered, follow
     from ._lab import AsyncLab, ExporterInfo, Job, Lab, connect, connect_async
     from ._logs import read_logs
+    from ._mirror import Mirror, mirrored
     from ._nats import Message
     from ._pipe import Messages, Pipe, Taker, chunks, deliver
     from ._replay import last_sequence, replay
@@ -40,7 +43,10 @@ _WHERE = {
     "_blobs": ("Blobs", "FoundBlob", "size_text"),
     "_blobs_sync": ("BlockingBlobs",),
     "_chunks": ("read_blob",),
-    "_buckets": ("Conflict", "Record", "last_record", "put_record"),
+    "_buckets": ("Conflict", "Record", "Write", "last_record", "put_record", "put_records"),
+    "_events": ("store_event",),
+    "_follow": ("Delivered", "follow"),
+    "_mirror": ("Mirror", "mirrored"),
     "_bulk": ("Bulk",),
     "_bridge": ("shared_bridge",),
     "_call": ("Options", "encode_arguments"),
@@ -77,6 +83,7 @@ __all__ = [
     "ConsoleReader",
     "ConsoleRecord",
     "Context",
+    "Delivered",
     "Disconnected",
     "DuplexStream",
     "ExporterInfo",
@@ -85,6 +92,7 @@ __all__ = [
     "Lab",
     "Message",
     "Messages",
+    "Mirror",
     "NoResponders",
     "Offer",
     "Options",
@@ -95,6 +103,7 @@ __all__ = [
     "StreamReset",
     "Subscription",
     "Taker",
+    "Write",
     "chunks",
     "connect",
     "connect_async",
@@ -103,16 +112,20 @@ __all__ = [
     "drain",
     "encode_arguments",
     "find_context",
+    "follow",
     "last_record",
     "last_sequence",
+    "mirrored",
     "open_connection",
     "parse_record",
     "put_record",
+    "put_records",
     "read_blob",
     "read_logs",
     "replay",
     "shared_bridge",
     "size_text",
+    "store_event",
 ]
 
 

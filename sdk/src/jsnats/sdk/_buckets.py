@@ -1,13 +1,14 @@
 """Single records of the buckets, read and written with compare-and-set.
 
 nats-py's key-value store lacks the TTL on updates, returns an entry for an expiry marker and cannot create over one;
-these two functions are all that is needed.
+these functions are all that is needed.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import secrets
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from jsnats.schemas import BrokerUnfit, headers as h
@@ -17,10 +18,17 @@ from ._connection import ApiError, Connection, NoResponders
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A stored record. `body` is empty after a deletion or an expiry; `revision` serves compare-and-set."""
+    """A stored record. `body` is empty after a deletion or an expiry, and `end` then what the deletion says of itself;
+    `revision` serves compare-and-set."""
 
     body: bytes
     revision: int
+    end: bytes = b""
+
+
+def record_of(body: bytes, headers: Mapping[str, str] | None, revision: int) -> Record:
+    """The record that a stored message is."""
+    return Record(b"", revision, body) if is_gone(headers) else Record(body, revision)
 
 
 async def last_record(connection: Connection, stream: str, subject: str) -> Record | None:
@@ -33,7 +41,7 @@ async def last_record(connection: Connection, stream: str, subject: str) -> Reco
     headers = message.headers or {}
     if headers.get(h.STATUS) == "404":
         return None
-    return Record(b"" if is_gone(headers) else message.data, int(headers.get(h.SEQUENCE, "0")))
+    return record_of(message.data, headers, int(headers.get(h.SEQUENCE, "0")))
 
 
 def is_gone(headers: Mapping[str, str] | None) -> bool:
@@ -46,6 +54,29 @@ def _unfit(connection: Connection) -> BrokerUnfit:
     return BrokerUnfit(f"the broker at {url} carries no lab: no JetStream, or not prepared by `jsnats broker run`")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Write:
+    """A record to be stored. With `expect`, only if that is its present revision (0: there is none); `ttl_s` 0 is for
+    ever; `delete` leaves a marker with the body."""
+
+    subject: str
+    body: bytes
+    expect: int | None = None
+    ttl_s: int = 0
+    delete: bool = False
+
+    def headers(self) -> dict[str, str]:
+        """The headers that say so."""
+        headers: dict[str, str] = {}
+        if self.expect is not None:
+            headers[h.EXPECTED_SUBJECT_SEQ] = str(self.expect)
+        if self.ttl_s:
+            headers[h.TTL] = f"{self.ttl_s}s"
+        if self.delete:
+            headers[h.KV_OPERATION] = "DEL"
+        return headers
+
+
 async def put_record(
     connection: Connection,
     subject: str,
@@ -55,20 +86,35 @@ async def put_record(
     ttl_s: int = 0,
     delete: bool = False,
 ) -> int:
-    """Store a record and return its revision. With `expect`, only if that is the present revision (0: none).
+    """Store a record and return its revision; the options are those of `Write`.
 
-    Raises Conflict when it is not, BrokerUnfit, AccessDenied, ApiError; Disconnected and TimeoutError when nobody can
-    say whether it was stored.
+    Raises Conflict when its revision is not the expected one, BrokerUnfit, AccessDenied, ApiError; Disconnected and
+    TimeoutError when nobody can say whether it was stored.
     """
-    headers: dict[str, str] = {}
-    if expect is not None:
-        headers[h.EXPECTED_SUBJECT_SEQ] = str(expect)
-    if ttl_s:
-        headers[h.TTL] = f"{ttl_s}s"
-    if delete:
-        headers[h.KV_OPERATION] = "DEL"
+    write = Write(subject=subject, body=body, expect=expect, ttl_s=ttl_s, delete=delete)
+    return await _send(connection, write, write.headers())
+
+
+async def put_records(connection: Connection, writes: Sequence[Write]) -> list[int]:
+    """Store several records, each of another subject, all or none; return their revisions. Raises as `put_record`.
+
+    An atomic batch (ADR-50): its messages are numbered, the last one commits and its answer is that of all.
+    """
+    if len(writes) == 1:
+        return [await _send(connection, writes[0], writes[0].headers())]
+    batch = secrets.token_hex(8)
+    last = len(writes)
+    for number, write in enumerate(writes[:-1], 1):
+        numbered = write.headers() | {h.BATCH: batch, h.BATCH_SEQUENCE: str(number)}
+        await connection.publish(write.subject, write.body, headers=numbered)
+    commit = writes[-1].headers() | {h.BATCH: batch, h.BATCH_SEQUENCE: str(last), h.BATCH_COMMIT: "1"}
+    revision = await _send(connection, writes[-1], commit)
+    return list(range(revision - last + 1, revision + 1))
+
+
+async def _send(connection: Connection, write: Write, headers: dict[str, str]) -> int:
     try:
-        message = await connection.request(subject, body, headers=headers or None)
+        message = await connection.request(write.subject, write.body, headers=headers or None)
     except NoResponders:
         raise _unfit(connection) from None
     answer = json.loads(message.data)

@@ -1,0 +1,167 @@
+"""Read what a stream has stored and go on with what is stored from now on, through outages of the broker.
+
+A pull consumer that waits: the broker scopes it by permission, nothing is lost when the reader is slow, and a reader
+that is away begins again where it was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from jsnats.schemas import BrokerUnreachable, ProtocolError, check_delivery, headers as h
+
+from ._connection import ApiError, Connection, Disconnected
+from ._nats import Msg
+
+BATCH = 256
+EXPIRES_S = 30.0
+HEARTBEAT_S = 5.0
+RETRY_S = 0.25
+_NS = 10**9
+_PULL_AGAIN = frozenset({"404", "408"})
+_HEARTBEAT = "100"
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """A stored message. `stored` is Unix time in s of the broker's clock; `pending` how many more there are now."""
+
+    sequence: int
+    stored: float
+    pending: int
+    message: Msg
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A consumer was made: `pending` messages are there. Unix time of the broker's clock is `clock_offset` more than
+    `time.monotonic()` here."""
+
+    pending: int
+    clock_offset: float
+
+
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """There is nothing more right now. A message that expired meanwhile is counted as pending, but never comes."""
+
+
+class ReadAgain(Exception):
+    """The consumer is gone, for whatever reason: make another."""
+
+
+async def follow(
+    connection: Connection, stream: str, subject: str, *, after: int = 0, since: float | None = None
+) -> AsyncGenerator[Delivered, None]:
+    """Yield what `stream` holds for `subject`, then what comes, for ever.
+
+    It begins beyond sequence `after`, or at what was stored at Unix time `since` in s of the broker's clock. Waits for
+    the broker as long as it takes. Raises AccessDenied, ApiError.
+    """
+    while True:
+        config = _begin_at(after, since)
+        try:
+            async with aclosing(consume(connection, stream, subject, config)) as found:
+                async for each in found:
+                    if isinstance(each, Delivered):
+                        after = each.sequence
+                        yield each
+        except (BrokerUnreachable, Disconnected, ReadAgain):
+            await connection.connected.wait()
+            await asyncio.sleep(RETRY_S)
+
+
+def _begin_at(after: int, since: float | None) -> dict[str, Any]:
+    if after or since is None:
+        return {"deliver_policy": "by_start_sequence", "opt_start_seq": after + 1}
+    return {"deliver_policy": "by_start_time", "opt_start_time": datetime.fromtimestamp(since, UTC).isoformat()}
+
+
+async def consume(
+    connection: Connection, stream: str, subject: str, config: dict[str, Any]
+) -> AsyncGenerator[Begun | Idle | Delivered, None]:
+    """Make a consumer; yield Begun, then what it delivers, and Idle while that is nothing, until it is gone.
+
+    Raises Disconnected, ReadAgain, BrokerUnreachable, AccessDenied, ApiError.
+    """
+    name = secrets.token_hex(16)
+    whole = {
+        "name": name,
+        "ack_policy": "none",
+        "filter_subject": subject,
+        "mem_storage": True,
+        "inactive_threshold": int(2 * HEARTBEAT_S * _NS),
+        **config,
+    }
+    begin = time.monotonic()
+    try:
+        created = await connection.api(
+            f"CONSUMER.CREATE.{stream}.{name}.{subject}", {"stream_name": stream, "config": whole}
+        )
+    except ApiError:
+        if connection.just_back:  # the stream itself is there a little later than its server
+            raise ReadAgain from None
+        raise
+    middle = (begin + time.monotonic()) / 2
+    yield Begun(int(created.get("num_pending", 0)), datetime.fromisoformat(created["ts"]).timestamp() - middle)
+    async with aclosing(_pull(connection, stream, name)) as pulled:
+        async for each in pulled:
+            yield each
+
+
+async def _pull(connection: Connection, stream: str, name: str) -> AsyncGenerator[Idle | Delivered, None]:
+    inbox: asyncio.Queue[Msg | Exception] = asyncio.Queue()
+    subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{name}"
+    # Messages of a consumer carry the stored subject, so the shared reply subscription could not route them.
+    reply = connection.replies.inbox()
+    subscription = await connection.subscribe(reply, inbox.put)
+    # Nothing is expected there: it tells at once that the request was refused or the connection lost.
+    watched = connection.replies.expect(subject, inbox.put_nowait, inbox.put_nowait, once=True)
+    ask = {"batch": BATCH, "expires": int(EXPIRES_S * _NS), "idle_heartbeat": int(HEARTBEAT_S * _NS)}
+    try:
+        while True:
+            await connection.publish(subject, json.dumps(ask).encode(), reply=reply)
+            left = BATCH
+            while left:
+                message = await _next(inbox)
+                status = (message.headers or {}).get(h.STATUS)
+                if status is None:
+                    left -= 1
+                    yield _delivered(message, stream, name)
+                elif status in _PULL_AGAIN:
+                    break
+                elif status == _HEARTBEAT:
+                    yield Idle()
+                else:
+                    raise ReadAgain
+    finally:
+        connection.replies.drop(watched)
+        await subscription.close()
+
+
+async def _next(inbox: asyncio.Queue[Msg | Exception]) -> Msg:
+    try:
+        async with asyncio.timeout(3 * HEARTBEAT_S):
+            got = await inbox.get()
+    except TimeoutError:
+        raise ReadAgain from None
+    if isinstance(got, Exception):
+        raise got
+    return got
+
+
+def _delivered(message: Msg, stream: str, name: str) -> Delivered:
+    check_delivery(message.subject, message.reply, stream, name, message.subject)
+    tokens = message.reply.split(".")
+    try:
+        return Delivered(int(tokens[5]), int(tokens[7]) / _NS, int(tokens[8]), message)
+    except (IndexError, ValueError) as error:
+        raise ProtocolError("a delivery without a sequence") from error

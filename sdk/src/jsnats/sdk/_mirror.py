@@ -1,0 +1,136 @@
+"""The records of a bucket, kept as they are now: all of them first, then each change."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+
+from jsnats.schemas import BrokerError, BrokerUnreachable, headers as h
+
+from ._buckets import Record, record_of
+from ._connection import Connection, Disconnected
+from ._follow import RETRY_S, Begun, Delivered, Idle, ReadAgain, consume
+
+Changed = Callable[[str, Record], None]
+
+
+class Mirror:
+    """The newest record of each subject that `subjects` matches, in `records`; what was deleted is there with an empty
+    body, for its revision serves compare-and-set.
+
+    `synced` is set while it follows the broker. After an outage it reads everything again, and forgets what is not
+    there any more. The broker says nothing when a record expires, so that is reckoned here. `changed` is called for
+    each record that is new, and with revision 0 for one that expired or vanished. Times are in the broker's clock.
+    """
+
+    def __init__(
+        self, connection: Connection, stream: str, subjects: str, changed: Changed = lambda subject, record: None
+    ) -> None:
+        self.records: dict[str, Record] = {}
+        self.synced = asyncio.Event()
+        self.updated = asyncio.Event()
+        self._connection = connection
+        self._stream = stream
+        self._subjects = subjects
+        self._changed = changed
+        self._clock_offset = time.time() - time.monotonic()
+        self._ended = False
+
+    def now(self) -> float:
+        """Unix time in s of the broker's clock, as of the last that was heard of it."""
+        return time.monotonic() + self._clock_offset
+
+    def get(self, subject: str) -> Record | None:
+        """The record that is there, None if there is none or it was deleted."""
+        found = self.records.get(subject)
+        return found if found and found.body else None
+
+    def revision(self, subject: str) -> int:
+        """What a compare-and-set of it expects; 0 if it never was."""
+        found = self.records.get(subject)
+        return found.revision if found else 0
+
+    def apply(self, subject: str, record: Record) -> None:
+        """Take a record that is known to be stored, such as one's own; an older one than that here is ignored."""
+        if record.revision <= self.revision(subject):
+            return
+        self.records[subject] = record
+        self.updated.set()
+        self._changed(subject, record)
+
+    def forget(self, subject: str) -> None:
+        """A record has vanished: it has expired, or its marker has."""
+        gone = self.records.pop(subject, None)
+        if gone and gone.body:
+            self.updated.set()
+            self._changed(subject, Record(b"", 0))
+
+    async def run(self) -> None:
+        """Follow until cancelled, however long the broker is away. Raises AccessDenied, ApiError."""
+        try:
+            while True:
+                with suppress(BrokerUnreachable, Disconnected, ReadAgain):
+                    await self._follow()
+                self.synced.clear()
+                await self._connection.connected.wait()
+                await asyncio.sleep(RETRY_S)
+        finally:
+            self._ended = True
+
+    async def _follow(self) -> None:
+        seen: set[str] | None = set()
+        async for each in consume(
+            self._connection, self._stream, self._subjects, {"deliver_policy": "last_per_subject"}
+        ):
+            if isinstance(each, Begun):
+                self._clock_offset = each.clock_offset
+            elif isinstance(each, Delivered):
+                self._take(each)
+                if seen is not None:
+                    seen.add(each.message.subject)
+            if seen is not None and (isinstance(each, Idle) or not each.pending):
+                for subject in self.records.keys() - seen:
+                    self.forget(subject)
+                seen = None
+                self.synced.set()
+                self.updated.set()
+
+    def _take(self, each: Delivered) -> None:
+        # What was just stored is a lower bound of the time there.
+        self._clock_offset = max(self._clock_offset, each.stored - time.monotonic())
+        message = each.message
+        self.apply(message.subject, record_of(message.data, message.headers, each.sequence))
+        ttl = (message.headers or {}).get(h.TTL, "").removesuffix("s")
+        if ttl.isdigit():
+            left = each.stored + int(ttl) - self.now()
+            asyncio.get_running_loop().call_later(left, self._expire, message.subject, each.sequence)
+
+    def _expire(self, subject: str, revision: int) -> None:
+        if self.revision(subject) != revision or self._ended:
+            return
+        if self.synced.is_set():
+            self.forget(subject)
+        else:  # it may have been renewed where nothing can be heard of it: the next reading tells
+            asyncio.get_running_loop().call_later(RETRY_S, self._expire, subject, revision)
+
+
+@asynccontextmanager
+async def mirrored(
+    connection: Connection, stream: str, subjects: str, changed: Changed = lambda subject, record: None
+) -> AsyncIterator[Mirror]:
+    """A mirror that runs as long as the `async with`, and is complete when that begins. Raises as `Mirror.run`."""
+    mirror = Mirror(connection, stream, subjects, changed)
+    running = asyncio.ensure_future(mirror.run())
+    synced = asyncio.ensure_future(mirror.synced.wait())
+    try:
+        await asyncio.wait({running, synced}, return_when=asyncio.FIRST_COMPLETED)
+        if running.done():
+            running.result()
+        yield mirror
+    finally:
+        synced.cancel()
+        running.cancel()
+        with suppress(asyncio.CancelledError, BrokerError):
+            await running
