@@ -26,6 +26,7 @@ from jsnats.schemas import (
     NoMatch,
     PolicyDenied,
     PresenceRecord,
+    QueueRecord,
     TreeRecord,
     admin_subject,
     booking_key,
@@ -481,6 +482,8 @@ async def test_garbage(lab: Lab, kind: str) -> None:
 async def test_records_that_are_no_good(lab: Lab) -> None:
     """What cannot be read in the buckets is left out; everybody else is served."""
     await put_record(lab.admin, queue_key("e" * 16), b"{}")
+    unreadable = QueueRecord(user="ann", selectors=["board=("], duration=60)
+    await put_record(lab.admin, queue_key("f" * 16), unreadable.encode())
     await put_record(lab.admin, tree_key("broken"), b"no json")
     await put_record(lab.admin, presence_key("broken"), b"[]")
     assert await lab.granted(await lab.wait("ann", "name=jet-1")) == ["jet-1"]
