@@ -18,21 +18,27 @@ if TYPE_CHECKING:
     from ._call import Options, encode_arguments
     from ._caller import Caller
     from ._chunks import read_blob
+    from ._claim import BOARDS, LEASE, Claim
     from ._connection import ApiError, Connection, Disconnected, NoResponders, Subscription, open_connection
     from ._console import ConsoleReader
     from ._console_record import ConsoleRecord, parse_record
     from ._console_start import Start
     from ._context import DEFAULT_URL, Context, default_path, find_context
     from ._duplex import BlockingStream, DuplexStream, StreamReset
+    from ._duration import Duration, duration_text, moment_of, seconds_of
     from ._events import store_event
     from ._follow import Delivered, follow
-    from ._lab import AsyncLab, ExporterInfo, Job, Lab, connect, connect_async
+    from ._lab import AsyncLab, Job, Lab, connect, connect_async
+    from ._lease import AsyncLease, signed_seconds, wanted
+    from ._lease_desk import LeaseDesk
+    from ._lease_sync import Lease
     from ._logs import read_logs
     from ._mirror import Mirror, mirrored
     from ._nats import Message
     from ._pipe import Pipe, Taker, chunks, deliver
     from ._replay import last_sequence, replay
     from ._results import AsyncResults, ResultStream
+    from ._snapshot import ExporterInfo, LeaseInfo, Snapshot, WaitInfo
     from ._sync import drain
 
 _WHERE = {
@@ -47,13 +53,19 @@ _WHERE = {
     "_bridge": ("shared_bridge",),
     "_call": ("Options", "encode_arguments"),
     "_caller": ("Caller",),
+    "_claim": ("BOARDS", "LEASE", "Claim"),
     "_connection": ("ApiError", "Connection", "Disconnected", "NoResponders", "Subscription", "open_connection"),
     "_console": ("ConsoleReader",),
     "_console_record": ("ConsoleRecord", "parse_record"),
     "_console_start": ("Start",),
     "_context": ("DEFAULT_URL", "Context", "default_path", "find_context"),
     "_duplex": ("BlockingStream", "DuplexStream", "StreamReset"),
-    "_lab": ("AsyncLab", "ExporterInfo", "Job", "Lab", "connect", "connect_async"),
+    "_duration": ("Duration", "duration_text", "moment_of", "seconds_of"),
+    "_lab": ("AsyncLab", "Job", "Lab", "connect", "connect_async"),
+    "_lease": ("AsyncLease", "signed_seconds", "wanted"),
+    "_lease_desk": ("LeaseDesk",),
+    "_lease_sync": ("Lease",),
+    "_snapshot": ("ExporterInfo", "LeaseInfo", "Snapshot", "WaitInfo"),
     "_logs": ("read_logs",),
     "_nats": ("Message",),
     "_pipe": ("Pipe", "Taker", "chunks", "deliver"),
@@ -64,9 +76,12 @@ _WHERE = {
 _MODULE = {name: module for module, names in _WHERE.items() for name in names}
 
 __all__ = [
+    "BOARDS",
     "DEFAULT_URL",
+    "LEASE",
     "ApiError",
     "AsyncLab",
+    "AsyncLease",
     "AsyncResults",
     "BlobInfo",
     "Blobs",
@@ -74,6 +89,7 @@ __all__ = [
     "BlockingStream",
     "Bulk",
     "Caller",
+    "Claim",
     "Conflict",
     "Connection",
     "ConsoleReader",
@@ -82,9 +98,13 @@ __all__ = [
     "Delivered",
     "Disconnected",
     "DuplexStream",
+    "Duration",
     "ExporterInfo",
     "Job",
     "Lab",
+    "Lease",
+    "LeaseDesk",
+    "LeaseInfo",
     "Message",
     "Mirror",
     "NoResponders",
@@ -92,10 +112,12 @@ __all__ = [
     "Pipe",
     "Record",
     "ResultStream",
+    "Snapshot",
     "Start",
     "StreamReset",
     "Subscription",
     "Taker",
+    "WaitInfo",
     "Write",
     "chunks",
     "connect",
@@ -103,12 +125,14 @@ __all__ = [
     "default_path",
     "deliver",
     "drain",
+    "duration_text",
     "encode_arguments",
     "find_context",
     "follow",
     "last_record",
     "last_sequence",
     "mirrored",
+    "moment_of",
     "open_connection",
     "parse_record",
     "put_record",
@@ -116,9 +140,12 @@ __all__ = [
     "read_blob",
     "read_logs",
     "replay",
+    "seconds_of",
     "shared_bridge",
+    "signed_seconds",
     "size_text",
     "store_event",
+    "wanted",
 ]
 
 

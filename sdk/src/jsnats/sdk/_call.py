@@ -19,6 +19,8 @@ from jsnats.schemas import (
     MSGPACK,
     DeadlineExceeded,
     ExporterOffline,
+    LeaseLost,
+    LeaseRequired,
     TooLarge,
     call_subject,
     content_type,
@@ -28,6 +30,7 @@ from jsnats.schemas import (
     headers as h,
 )
 
+from ._claim import Claim
 from ._connection import Disconnected, NoResponders
 from ._nats import Msg
 
@@ -43,16 +46,18 @@ PART_WINDOW = 8
 MAX_ARGUMENTS = 64 << 20
 
 Progress = Callable[[dict[str, Any]], None]
+_NO_LEASE = (str(LeaseRequired.code), str(LeaseLost.code))
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
     """How a call is made. `timeout_s` becomes its deadline; `on_progress` gets maps with done, total, message;
-    `detach` lets it go on without its caller."""
+    `detach` lets it go on without its caller; `claim` is the lease that it is made under."""
 
     timeout_s: float | None = None
     on_progress: Progress | None = None
     detach: bool = False
+    claim: Claim | None = None
 
 
 DEFAULT = Options()
@@ -113,7 +118,15 @@ class Call:
         self.caller.unwatch(self)
 
     def open(self) -> None:
-        """Complete the headers, expect replies, be watched. Arguments too large for one message become parts."""
+        """Complete the headers, expect replies, be watched. Arguments too large for one message become parts.
+
+        Raises LeaseLost without sending anything, TooLarge.
+        """
+        claim = self.options.claim
+        if claim and claim.lost:
+            raise claim.error(self.path, self.method)
+        if claim and claim.epoch:
+            self.headers[h.EPOCH] = str(claim.epoch)
         if self.options.on_progress:
             self.headers[h.PROGRESS] = "1"
         if self.options.detach:
@@ -186,8 +199,16 @@ class Call:
             self._settle(message)
         elif h.INTERIM in headers:
             self._interim(headers[h.INTERIM], message)
-        else:
+        elif not self._refused(headers, message):
             self._settle(message)
+
+    def _refused(self, headers: Mapping[str, str], message: Msg) -> bool:
+        """Whether the exporter says that the lease has ended, which ends every call under it, this one too."""
+        claim = self.options.claim
+        if claim is None or claim.refused is None or headers.get(h.ERROR_CODE) not in _NO_LEASE:
+            return False
+        claim.refused(self.caller.remote_error(message).message)
+        return bool(claim.lost)
 
     def _settle(self, message: Msg) -> None:
         if not self.final.done():
