@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import pytest
@@ -78,11 +79,23 @@ class Leases:
             await self.presence.updated.wait()
 
 
-@pytest.fixture
-async def leases(broker: TestBroker) -> AsyncIterator[Leases]:
-    """Leases of this broker; that of `bench` is gone afterwards."""
+@asynccontextmanager
+async def _leases(broker: TestBroker) -> AsyncIterator[Leases]:
     connection = await open_connection(broker.context())
     async with mirrored(connection, PRESENCE.name, presence_key("*")) as presence:
         yield Leases(connection, presence)
         await put_record(connection, lease_key("bench"), b"", delete=True)
     await connection.close()
+
+
+@pytest.fixture
+async def leases(broker: TestBroker) -> AsyncIterator[Leases]:
+    """Leases of this broker; that of `bench` is gone afterwards."""
+    async with _leases(broker) as leases:
+        yield leases
+
+
+@pytest.fixture
+def make_leases() -> Callable[[TestBroker], AbstractAsyncContextManager[Leases]]:
+    """Leases of a broker of one's own."""
+    return _leases
