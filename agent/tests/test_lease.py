@@ -46,7 +46,7 @@ async def test_a_free_exporter_answers_anyone_unless_a_lease_is_required(
     assert (error is None) == (policy == "if-held")
     if error:
         assert isinstance(error, LeaseRequired)
-        assert "lease: if-held" in str(error)
+        assert "nobody holds it: `jsnats lease create -l name=bench`" in str(error)
 
 
 @pytest.mark.usefixtures("lease")

@@ -24,7 +24,6 @@ from jsnats.sdk import DEFAULT_URL, Context
 
 from ._config import LoadedExporter
 from ._exporter import Exporter, Spec
-from ._presence import NameTaken
 
 log = logging.getLogger("jsnats.agent")
 
@@ -127,7 +126,7 @@ class Agent:
             await exporter.lost.wait()
         finally:
             await exporter.stop()
-        raise NameTaken(f"exporter {name!r} was taken over by another agent")
+        raise exporter.error
 
     async def _fail(self, name: str, error: JsnatsError) -> None:
         async with self._changed:

@@ -156,7 +156,8 @@ class Executor:
             elif method.is_async:
                 await produce_async(_generator(call, method, bound), publisher)
             else:
-                await produce_sync(_generator(call, method, bound), publisher, method.name)
+                leave = self.runners[call.node.driver].leave
+                await produce_sync(_generator(call, method, bound), publisher, method.name, leave)
         except asyncio.CancelledError:
             return "cancelled", _cancelled(call)
         except (Exception, SystemExit) as raised:  # noqa: BLE001 - the driver's, whatever it is; logged there
