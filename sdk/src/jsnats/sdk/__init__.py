@@ -25,13 +25,14 @@ if TYPE_CHECKING:
     from ._console_start import Start
     from ._context import DEFAULT_URL, Context, default_path, find_context
     from ._duplex import BlockingStream, DuplexStream, StreamReset
-    from ._duration import Duration, duration_text, moment_of, seconds_of
+    from ._duration import Duration, duration_text, moment_of, seconds_of, signed_seconds
     from ._events import store_event
     from ._follow import Delivered, follow
     from ._lab import AsyncLab, Job, Lab, connect, connect_async
-    from ._lease import AsyncLease, signed_seconds, wanted
+    from ._lease import AsyncLease
     from ._lease_desk import LeaseDesk
     from ._lease_sync import Lease
+    from ._lease_wanted import SCRIPT_S, SHELL_S, Wanted, wanted
     from ._logs import read_logs
     from ._mirror import Mirror, mirrored
     from ._nats import Message
@@ -60,11 +61,12 @@ _WHERE = {
     "_console_start": ("Start",),
     "_context": ("DEFAULT_URL", "Context", "default_path", "find_context"),
     "_duplex": ("BlockingStream", "DuplexStream", "StreamReset"),
-    "_duration": ("Duration", "duration_text", "moment_of", "seconds_of"),
+    "_duration": ("Duration", "duration_text", "moment_of", "seconds_of", "signed_seconds"),
     "_lab": ("AsyncLab", "Job", "Lab", "connect", "connect_async"),
-    "_lease": ("AsyncLease", "signed_seconds", "wanted"),
+    "_lease": ("AsyncLease",),
     "_lease_desk": ("LeaseDesk",),
     "_lease_sync": ("Lease",),
+    "_lease_wanted": ("SCRIPT_S", "SHELL_S", "Wanted", "wanted"),
     "_snapshot": ("ExporterInfo", "LeaseInfo", "Snapshot", "WaitInfo"),
     "_logs": ("read_logs",),
     "_nats": ("Message",),
@@ -79,6 +81,8 @@ __all__ = [
     "BOARDS",
     "DEFAULT_URL",
     "LEASE",
+    "SCRIPT_S",
+    "SHELL_S",
     "ApiError",
     "AsyncLab",
     "AsyncLease",
@@ -118,6 +122,7 @@ __all__ = [
     "Subscription",
     "Taker",
     "WaitInfo",
+    "Wanted",
     "Write",
     "chunks",
     "connect",

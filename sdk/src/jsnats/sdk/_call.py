@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from jsnats.schemas import (
     MSGPACK,
+    CallCancelled,
+    CallError,
     DeadlineExceeded,
     ExporterOffline,
     LeaseLost,
@@ -46,7 +48,9 @@ PART_WINDOW = 8
 MAX_ARGUMENTS = 64 << 20
 
 Progress = Callable[[dict[str, Any]], None]
-_NO_LEASE = (str(LeaseRequired.code), str(LeaseLost.code))
+_LEASE_OVER = (LeaseRequired.code, LeaseLost.code, CallCancelled.code)
+LEASE_S = 0.5
+"""How much later than the exporter's answer the record may come that says why a lease has ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,16 +203,29 @@ class Call:
             self._settle(message)
         elif h.INTERIM in headers:
             self._interim(headers[h.INTERIM], message)
-        elif not self._refused(headers, message):
+        elif h.ERROR_CODE not in headers or not self.await_lease(
+            self.caller.remote_error(message), lambda: self._settle(message)
+        ):
             self._settle(message)
 
-    def _refused(self, headers: Mapping[str, str], message: Msg) -> bool:
-        """Whether the exporter says that the lease has ended, which ends every call under it, this one too."""
+    def await_lease(self, error: CallError, otherwise: Callable[[], None]) -> bool:
+        """Whether `error` may be because a lease of ours has ended.
+
+        Then the lab's record, which is on its way, says why and fails this call; if it does not come soon, `otherwise`
+        is called.
+        """
         claim = self.options.claim
-        if claim is None or claim.refused is None or headers.get(h.ERROR_CODE) not in _NO_LEASE:
+        if claim is None or claim.refused is None or claim.lost or error.code not in _LEASE_OVER:
             return False
-        claim.refused(self.caller.remote_error(message).message)
-        return bool(claim.lost)
+        refused = claim.refused
+
+        def say() -> None:
+            if error.code != CallCancelled.code:
+                refused(error.message)
+            otherwise()
+
+        self.caller.loop.call_later(LEASE_S, say)
+        return True
 
     def _settle(self, message: Msg) -> None:
         if not self.final.done():

@@ -17,8 +17,8 @@ LEASE, BOARDS = "JSNATS_LEASE", "JSNATS_BOARDS"
 class Claim:
     """The right of a client to one exporter. `epoch` 0: it knows of no lease, and sends none.
 
-    `lost`, once set, is why the lease has ended; calls are refused here then. `refused` is told when the exporter
-    refuses a call for want of a lease.
+    `lost`, once set, is why the lease has ended; calls are refused here then. A lease that this connection holds has
+    `refused`, which is told when the exporter refuses a call for want of it.
     """
 
     def __init__(self, exporter: str, epoch: int = 0, refused: Callable[[str], None] | None = None) -> None:

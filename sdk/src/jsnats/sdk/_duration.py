@@ -29,6 +29,15 @@ def seconds_of(duration: Duration) -> float:
     return seconds
 
 
+def signed_seconds(duration: Duration) -> float:
+    """As `seconds_of`, negative after a minus sign."""
+    if isinstance(duration, str):
+        text = duration.strip()
+        return -seconds_of(text[1:]) if text.startswith("-") else seconds_of(text)
+    seconds = duration.total_seconds() if isinstance(duration, timedelta) else duration
+    return -seconds_of(-seconds) if seconds < 0 else seconds_of(seconds)
+
+
 def _parsed(text: str) -> float:
     if _TEXT.fullmatch(text):
         return sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text))

@@ -38,8 +38,9 @@ from ._caller import Caller
 from ._claim import Claim, read_claim
 from ._connection import Connection, NoResponders, open_connection
 from ._context import Context, find_context
-from ._lease import AsyncLease, LeaseOptions, wanted
+from ._lease import AsyncLease
 from ._lease_sync import Lease
+from ._lease_wanted import LeaseOptions, wanted
 from ._mirror import mirrored
 from ._replay import replay
 from ._results import AsyncResults, ResultStream

@@ -9,33 +9,28 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from dataclasses import dataclass
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from jsnats.schemas import (
     LAB,
     AccessDenied,
-    BrokerError,
     BrokerUnfit,
     CallError,
-    ConfigurationError,
     JsnatsError,
     LeaseLost,
     LeaseNotFound,
-    Selector,
-    check_name,
     escape_user,
     queue_key,
 )
 
 from ._claim import Claim
-from ._duration import Duration, seconds_of
+from ._duration import Duration, signed_seconds
 from ._lease_desk import LeaseDesk
 from ._lease_hold import Hold
 from ._lease_wait import OnWait, granted, telling
+from ._lease_wanted import Wanted
 from ._mirror import mirrored
 
 if TYPE_CHECKING:
@@ -46,77 +41,16 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 log = logging.getLogger("jsnats.lease")
 
-SCRIPT_S, SHELL_S = 30.0, 600.0
-"""How long a lease outlives a process that says nothing any more: of scripts and `jsnats run`, of `jsnats shell`."""
 RENEW_S = 8.0
 RETRY_S = 1.0
 RELEASE_S = 5.0
 """How long the end of a block waits for the scheduler. A tethered lease ends without it, too."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
-    """What is asked for: an exporter for each selector. Durations in seconds; None leaves it to the lab."""
-
-    selectors: tuple[str, ...]
-    duration: float | None = None
-    priority: int = 0
-    wait: float | None = None
-    begin: float | None = None
-    tether: float = SCRIPT_S
-    note: str = ""
-
-    def fields(self) -> dict[str, Any]:
-        """Of the request; what is not said is left out."""
-        said = {
-            "duration": self.duration,
-            "priority": self.priority or None,
-            "tether": self.tether or None,
-            "wait": self.wait,
-            "begin": self.begin,
-            "note": self.note or None,
-        }
-        return {"selectors": list(self.selectors)} | {key: value for key, value in said.items() if value is not None}
-
-
-class LeaseOptions(TypedDict, total=False):
-    """How a lease is wanted.
-
-    `exporter` names one, as the selector `name=...` does, or several. `duration` is how long it is wanted, by default
-    what the lab gives. `wait` is how long to wait for it, by default until it is there. With `tether`, 30 s by default,
-    it ends so long after this process has vanished; 0 keeps it until its end. `note` is for others to read.
-    """
-
-    exporter: str | Sequence[str]
-    duration: Duration | None
-    priority: int
-    wait: Duration | None
-    tether: Duration
-    note: str
-
-
-def wanted(selectors: Sequence[str], **options: Unpack[LeaseOptions]) -> Wanted:
-    """What the arguments of `lab.lease` mean. Raises ConfigurationError."""
-    names = options.get("exporter", ())
-    names = (names,) if isinstance(names, str) else names
-    duration, wait = options.get("duration"), options.get("wait")
-    meant = (*selectors, *(f"name={check_name(name, 'exporter name')}" for name in names))
-    if not meant:
-        raise ConfigurationError('say which exporter: lab.lease("board=rpi4") or lab.lease(exporter="bench-1")')
-    return Wanted(
-        selectors=tuple(Selector.parse(each).text for each in meant),
-        duration=None if duration is None else seconds_of(duration),
-        priority=options.get("priority", 0),
-        wait=None if wait is None else seconds_of(wait),
-        tether=seconds_of(options.get("tether", SCRIPT_S)),
-        note=options.get("note", ""),
-    )
-
-
 class AsyncLease:
     """A lease of `lab.lease(...)`. `async with` takes it and gives the root client of its exporter, or a tuple of them.
 
-    `boards` are its exporters, in the order of the selectors; empty until it is granted. `over` is set when it has
+    `boards` are its exporters, in the order of the selectors; empty until it is `granted`. `over` is set when it has
     ended without our doing, `lost` then says why; `on_change` is called when something about it may have changed.
     """
 
@@ -124,12 +58,13 @@ class AsyncLease:
         self.id = secrets.token_hex(8)
         self.asked = asked
         self.boards: tuple[str, ...] = ()
+        self.granted = asyncio.Event()
         self.over = asyncio.Event()
         self.on_change: Callable[[], None] = lambda: None
         self.hold: Hold | None = None
         self._lab = lab
         self._desk = LeaseDesk(lab.connection)
-        self._on_wait = on_wait
+        self.on_wait = on_wait
         self._claims: list[Claim] = []
         self._why = ""
         self._asked = self._done = False
@@ -190,12 +125,13 @@ class AsyncLease:
                 self._asked = False  # refused: there is nothing to give back
                 raise
             self._keeping = asyncio.ensure_future(self._keep())
-            async with telling(connection, self.id, self._on_wait):
+            async with telling(connection, self.id, self.on_wait):
                 self.boards = tuple(await self._unless_over(granted(queue, self.id)))
 
     async def _prepare(self) -> None:
         self.hold = Hold(self._lab.connection, self.id, self.boards, lambda: self.on_change(), self._lose)
         await self.hold.__aenter__()
+        self.granted.set()
         await self._unless_over(self.hold.ready.wait())
         assert self.hold.record
         self._claims = [Claim(board, self.hold.record.epoch, self._lose) for board in self.boards]
@@ -227,7 +163,7 @@ class AsyncLease:
                 await asyncio.sleep(RETRY_S)  # the deletion marker, which is on its way, knows the reason
                 self._lose(str(error))
                 return
-            except (BrokerError, TimeoutError) as error:
+            except (JsnatsError, TimeoutError) as error:
                 log.debug("lease %s was not renewed: %s", self.id, error)
                 await asyncio.sleep(RETRY_S)
 
@@ -293,12 +229,3 @@ class AsyncLease:
             self._keeping.cancel()
         if self.hold:
             await self.hold.__aexit__()
-
-
-def signed_seconds(duration: Duration) -> float:
-    """As `seconds_of`, negative after a minus sign."""
-    if isinstance(duration, str):
-        text = duration.strip()
-        return -seconds_of(text[1:]) if text.startswith("-") else seconds_of(text)
-    seconds = duration.total_seconds() if isinstance(duration, timedelta) else duration
-    return -seconds_of(-seconds) if seconds < 0 else seconds_of(seconds)

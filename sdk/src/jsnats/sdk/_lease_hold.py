@@ -16,6 +16,8 @@ from ._mirror import Mirror, mirrored
 LATE_S = 2.0
 """A lease that nobody has ended so long after its end is over all the same: we may be cut off."""
 
+_OVER = ("ending", "stuck")
+
 
 class Hold:
     """Mirrors of the lease `lease` on `boards`, for as long as the `async with`.
@@ -101,7 +103,7 @@ class Hold:
         if not lease.admits(self._connection.token):
             return f"it was transferred to {unescape_user(lease.holder)}"
         here = self._here(board)
-        if here and here.ended == lease.epoch:
+        if here and (here.ended == lease.epoch or (here.epoch == lease.epoch and here.state in _OVER)):
             return here.reason or f"{board} has ended it"
         return ""
 

@@ -8,6 +8,10 @@
     _job.py        `jsnats job`
     _console.py    `jsnats console`; _console_click.py is that of `j`, _console_run.py what both do, _console_attach.py
                    talks to a device, _console_tty.py has terminal and keys, _console_output.py shows records
+    _lease.py      `jsnats lease`, `jsnats queue`; _lease_options.py are options, _lease_text.py is what is shown,
+                   _lease_find.py knows abbreviated ids, _lease_wait.py shows how one waits
+    _lease_shell.py `jsnats shell`, `jsnats run`; _lease_session.py is what they do
+    _exporter.py   `jsnats exporter`
     _blob.py       `jsnats blob`; _progress.py is the bar of a transfer, _uploads.py files
                    as arguments of a call
     _target.py     "bench-1.dut.power.on", found in what the exporter published

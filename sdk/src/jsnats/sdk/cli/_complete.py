@@ -24,6 +24,11 @@ def complete_exporter_method(incomplete: str) -> list[str]:
     return [name for name in _ask(lambda lab: _methods(lab, exporter)) if name.startswith(incomplete)]
 
 
+def complete_lease(incomplete: str) -> list[str]:
+    """Ids of leases, bookings and waits."""
+    return [id_ for id_ in _ask(_leases) if id_.startswith(incomplete)]
+
+
 def complete_console(incomplete: str) -> list[str]:
     """Names of exporters with a dot; behind one, that exporter's consoles."""
     if "." not in incomplete:
@@ -44,6 +49,10 @@ def _ask(question: Callable[[Lab], list[str]]) -> list[str]:
 
 def _exporters(lab: Lab) -> list[str]:
     return [info.name for info in lab.exporters()]
+
+
+def _leases(lab: Lab) -> list[str]:
+    return [*(each.id for each in lab.leases()), *(each.id for each in lab.queue())]
 
 
 def _methods(lab: Lab, exporter: str) -> list[str]:
