@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from jsnats.broker import Storekeeper
-from jsnats.broker._store import Store
+from jsnats.broker._requests import Requests
 from jsnats.broker.testing import TestBroker, running_broker
 from jsnats.schemas import (
     BLOB_CHUNK,
@@ -369,7 +369,7 @@ async def test_a_bug_does_not_end_the_service(ann: Connection, keeper: Storekeep
 
     keeper.verbs["ls"] = broken
     with pytest.raises(DriverError, match="the store failed at ls"):
-        await Store(ann, keeper)._do("ann", "ls", b"{}")
+        await Requests(ann, "store", keeper.verbs, "store").do("ann", "ls", b"{}")
 
 
 async def test_deep_subjects_and_foreign_replies_are_no_requests(ann: Connection) -> None:

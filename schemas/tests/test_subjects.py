@@ -137,6 +137,7 @@ GRANTS: dict[str, tuple[list[str], list[str]]] = {
             "jsnats.store.*.*",
             "jsnats.store.*.*",
             "$SRV.>",
+            "$SYS.ACCOUNT.*.DISCONNECT",
         ],
     ),
     ADMIN: (["jsnats.admin.*.*"], []),

@@ -7,8 +7,17 @@
     _server.py    the process of nats-server: start, watch, restart, stop
     _reload.py    its log, and the reload that only the log confirms
     _ensure.py    the streams and buckets, made and kept as the table says
-    _store.py     the store of files: the service, its requests and answers
+    _requests.py  what the services beside the broker share: a request, its verb, its answer
+    _store.py     the store of files: the service
     _storekeeper.py, _shelf.py, _garbage.py    what each request does; the files in the streams; which are dropped
+    _scheduler.py           the scheduler: grants, bookings, ends; _serve_scheduler.py runs it as a service
+    _lab_state.py, _matches.py    what the lab's records say right now, and which exporters a selector means
+    _over.py, _clocks.py    which leases are over, and when to look again
+    _ledger.py    writing records with compare-and-set
+    _desk.py, _admin_desk.py, _ask.py    what is asked about leases and exporters, verb by verb; their fields
+    _policy.py    what users may ask for
+    _absence.py   exporters that went without a word
+    _outbox.py    the scheduler's events
     _run.py       all of it together: `run_broker`
     cli.py        `jsnats broker` and `jsnats auth`
     testing.py    a broker for the tests of every part
@@ -26,8 +35,10 @@ if TYPE_CHECKING:
     from ._config import BrokerConfig, Principal, is_loopback, render
     from ._ensure import Usage, check_fit, default_total, df, ensure_streams, stream_config
     from ._lab_dir import BROKER, LabDir, Settings, default_lab_dir
+    from ._policy import Limits, Policy, parse_policy
     from ._roles import Permissions, permissions
     from ._run import Broker, run_broker
+    from ._serve_scheduler import serving_scheduler
     from ._server import BrokerProcess, nats_server_binary
     from ._store import serving_store
     from ._storekeeper import Storekeeper
@@ -38,7 +49,9 @@ __all__ = [
     "BrokerConfig",
     "BrokerProcess",
     "LabDir",
+    "Limits",
     "Permissions",
+    "Policy",
     "Principal",
     "Settings",
     "Storekeeper",
@@ -50,9 +63,11 @@ __all__ = [
     "ensure_streams",
     "is_loopback",
     "nats_server_binary",
+    "parse_policy",
     "permissions",
     "render",
     "run_broker",
+    "serving_scheduler",
     "serving_store",
     "stream_config",
 ]
@@ -63,7 +78,9 @@ _HOME = {
     "BrokerConfig": "_config",
     "BrokerProcess": "_server",
     "LabDir": "_lab_dir",
+    "Limits": "_policy",
     "Permissions": "_roles",
+    "Policy": "_policy",
     "Principal": "_config",
     "Settings": "_lab_dir",
     "Usage": "_ensure",
@@ -74,9 +91,11 @@ _HOME = {
     "ensure_streams": "_ensure",
     "is_loopback": "_config",
     "nats_server_binary": "_server",
+    "parse_policy": "_policy",
     "permissions": "_roles",
     "render": "_config",
     "run_broker": "_run",
+    "serving_scheduler": "_serve_scheduler",
     "serving_store": "_store",
     "Storekeeper": "_storekeeper",
     "stream_config": "_ensure",

@@ -81,8 +81,17 @@ def _server(config: BrokerConfig) -> dict[str, Any]:
 
 
 def _accounts(config: BrokerConfig) -> dict[str, Any]:
-    lab = {"jetstream": "enabled", "users": [_user(principal) for principal in config.principals]}
-    return {"accounts": {"SYS": {"users": [{"nkey": config.system_key}]}, "LAB": lab}, "system_account": "SYS"}
+    # Whose connection has ended is told in the system account; the scheduler hears it from there.
+    system = {
+        "users": [{"nkey": config.system_key}],
+        "exports": [{"stream": "$SYS.ACCOUNT.*.DISCONNECT", "accounts": ["LAB"]}],
+    }
+    lab = {
+        "jetstream": "enabled",
+        "imports": [{"stream": {"account": "SYS", "subject": "$SYS.ACCOUNT.LAB.DISCONNECT"}}],
+        "users": [_user(principal) for principal in config.principals],
+    }
+    return {"accounts": {"SYS": system, "LAB": lab}, "system_account": "SYS"}
 
 
 def _user(principal: Principal) -> dict[str, Any]:

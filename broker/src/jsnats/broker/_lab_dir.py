@@ -3,6 +3,7 @@
     auth.json      the principals: names, roles, public keys
     broker.json    where the broker listens and how much it stores
     creds/         one context file for each principal, with its secret seed
+    policy.yaml    what users may ask of the scheduler: written by hand, or not there
     nats.conf      made from the above, never edited by hand
     nats.log, nats.pid, store/    the server's own
     lab.lock       held by the one broker that runs here
@@ -63,6 +64,7 @@ class LabDir:
         self.path = Path(path).absolute() if path else default_lab_dir()
         self.creds = self.path / "creds"
         self.log = self.path / "nats.log"
+        self.policy = self.path / "policy.yaml"
         self._auth = self.path / "auth.json"
         self._broker = self.path / "broker.json"
 

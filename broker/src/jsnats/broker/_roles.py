@@ -31,6 +31,8 @@ def _open_end(pattern: str) -> str:
     see more: no subject ends in between.
     """
     tokens = pattern.split(".")
+    if tokens[-1] not in ("*", ">"):
+        return pattern
     while tokens[-1] in ("*", ">"):
         tokens.pop()
     return ".".join([*tokens, ">"])

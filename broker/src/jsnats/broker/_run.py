@@ -14,8 +14,9 @@ from jsnats.sdk import Context, open_connection
 
 from ._ensure import default_total, ensure_streams
 from ._lab_dir import BROKER, LabDir, Settings
+from ._serve_scheduler import SCHEDULER_NAME, serving_scheduler
 from ._server import BrokerProcess, reachable
-from ._store import SCHEDULER_NAME, serving_store
+from ._store import serving_store
 
 
 class Broker:
@@ -65,12 +66,14 @@ async def run_broker(
     port: int | None = 0,
     total_bytes: int | None = None,
     auth: bool = True,
+    policy: str | os.PathLike[str] | None = None,
 ) -> AsyncIterator[Broker]:
     """Run a broker in `lab_dir` (see `default_lab_dir`) for as long as the `async with`.
 
     `port` 0 takes a free one and keeps it through restarts; None for `port` or `listen` is what it was the last time:
     the credentials handed out name it. `total_bytes` is what it may store; the first run
-    chooses (see `default_total`), later ones keep it. Without `auth` it listens on loopback only.
+    chooses (see `default_total`), later ones keep it. Without `auth` it listens on loopback only. `policy` is the file
+    that says what users may ask of the scheduler, by default `policy.yaml` in the directory of the lab.
     Raises ConfigurationError when the lab is already running, BrokerUnfit when the server cannot be started.
     """
     lab = LabDir(lab_dir)
@@ -84,7 +87,11 @@ async def run_broker(
         async with BrokerProcess(config, lock=lock) as process:
             broker = Broker(lab, process)
             await _provision(broker, settings.store_bytes)
-            async with serving_store(broker.context(SCHEDULER_NAME), broker.is_admin):
+            services = broker.context(SCHEDULER_NAME)
+            async with (
+                serving_store(services, broker.is_admin),
+                serving_scheduler(services, policy=policy or lab.policy),
+            ):
                 yield broker
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from contextlib import aclosing
 from dataclasses import asdict, replace
 from typing import Any
@@ -29,6 +29,7 @@ from jsnats.schemas import (
 from jsnats.sdk import Connection, read_blob, size_text
 
 from ._garbage import expired, victims
+from ._requests import Verb
 from ._shelf import MAX_CHUNKS, Entry, Shelf, is_wild
 
 log = logging.getLogger("jsnats.store")
@@ -43,12 +44,10 @@ MAX_NAME = 120
 MAX_RANGES = 10_000
 
 Admins = Callable[[str], bool]
-Verb = Callable[[str, dict[str, Any]], Awaitable[dict[str, Any]]]
 
 
 class Storekeeper:
-    """Does what is asked, `verbs` by name: each takes who asks and the fields of the request, and returns those of the
-    answer. They raise CallError and BrokerError. `is_admin` says whether a principal may see and remove everybody's
+    """Does what is asked, `verbs` by name. `is_admin` says whether a principal may see and remove everybody's
     files; it may block.
     """
 

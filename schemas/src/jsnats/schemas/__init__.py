@@ -74,7 +74,7 @@ from ._handles import RESOURCE_FORMAT, Handle, blob_handle, is_handle, parse_han
 from ._inbound import check_control, check_delivery, check_live, check_request, check_service
 from ._lease_records import BookingRecord, ExporterNote, LeaseEnd, LeaseRecord, QueueRecord
 from ._names import MAX_DEPTH, MAX_SUBJECT, NAME, RESERVED, check_name, escape_user, is_user_token, unescape_user
-from ._plan import Board, Forecast, Grant, Waiting, assign, forecast, grants as plan_grants
+from ._plan import Board, Fitting, Forecast, Grant, Waiting, assign, choose, fitting, forecast, grants as plan_grants
 from ._records import (
     BLOB_CHUNK,
     BlobRecord,
@@ -227,6 +227,7 @@ __all__ = [
     "ExporterOffline",
     "ExporterState",
     "ExporterStep",
+    "Fitting",
     "Forecast",
     "Grant",
     "Handle",
@@ -278,6 +279,7 @@ __all__ = [
     "check_name",
     "check_request",
     "check_service",
+    "choose",
     "chunk_headers",
     "chunk_subject",
     "chunks_of",
@@ -299,6 +301,7 @@ __all__ = [
     "escape_user",
     "event_subject",
     "exporter_step",
+    "fitting",
     "forecast",
     "grants",
     "headers",

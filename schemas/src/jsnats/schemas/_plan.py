@@ -5,7 +5,7 @@ The scheduler grants what `grants` says; `forecast` tells everybody who waits wh
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from math import inf
@@ -76,23 +76,48 @@ def _parse(selector: str) -> Selector:
     return Selector.parse(selector)
 
 
+Fitting = Callable[[str], Collection[str]]
+"""The names of all exporters that a selector means. What it returns is asked `in` often: better a set or a map."""
+
+
+def fitting(boards: Iterable[Board]) -> Fitting:
+    """Looks through the boards once for each selector."""
+    known = list(boards)
+
+    @lru_cache(None)
+    def names(selector: str) -> Collection[str]:
+        return {board.name: None for board in known if board.matches(selector)}
+
+    return names
+
+
 def grants(
-    boards: Iterable[Board], queue: Iterable[Waiting], bookings: Collection[BookingRecord], now: float
+    boards: Iterable[Board],
+    queue: Iterable[Waiting],
+    bookings: Collection[BookingRecord],
+    now: float,
+    fits: Fitting | None = None,
 ) -> list[Grant]:
-    """What can be granted at `now`, in the order in which it must be.
+    """What can be granted at `now`, in the order in which it must be. `fits` is `fitting(boards)`, if that is known.
 
     Who comes first and needs several exporters keeps those that are free already, if the others will be: nobody who
     came later overtakes him for long, and nobody starves.
     """
-    there = [board for board in boards if board.usable]
-    free = {board.name: board for board in there if board.free}
+    there = {board.name: board for board in boards if board.usable}
+    free = {name: None for name, board in there.items() if board.free}
+    fits = fits or fitting(there.values())
+    may_come = _attainable(fits, there)
+    booked = _Booked(bookings)
     found: list[Grant] = []
     for each in sorted(queue, key=lambda waiting: waiting.order):
-        allowed = [board for board in free.values() if not _booked(board, bookings, now, each.record)]
-        chosen = assign(each.record.selectors, allowed)
+        if not free:
+            break
+        end = now + each.record.duration
+        selectors = tuple(each.record.selectors)
+        chosen = choose(selectors, lambda selector: booked.keep(_both(free, fits(selector)), now, end))  # noqa: B023
         if None not in chosen:
             found.append(Grant(each.id, tuple(name for name in chosen if name)))
-        elif None in assign(each.record.selectors, there):
+        elif not may_come(selectors):
             continue  # what is missing may never come back: he keeps nothing from others
         for name in chosen:
             if name:
@@ -100,22 +125,53 @@ def grants(
     return found
 
 
-def _booked(board: Board, bookings: Collection[BookingRecord], now: float, wanted: QueueRecord) -> bool:
-    """A lease from now on would run into a booking of somebody else."""
-    end = now + wanted.duration
-    return any(board.name in each.boards and each.begin < end and now < each.end for each in bookings)
+def _attainable(fits: Fitting, there: Mapping[str, object]) -> Callable[[tuple[str, ...]], bool]:
+    """Say whether those who are there could serve all of the selectors, sooner or later."""
+
+    @lru_cache(None)
+    def attainable(selectors: tuple[str, ...]) -> bool:
+        return None not in choose(selectors, lambda selector: _both(there, fits(selector)))
+
+    return attainable
+
+
+def _both(some: Mapping[str, object], others: Collection[str]) -> Iterator[str]:
+    """Names that are in both, found from the shorter side: with thousands of exporters few are free, or few fit."""
+    if len(some) < len(others):
+        return (name for name in some if name in others)
+    return (name for name in others if name in some)
+
+
+class _Booked:
+    """Who has which exporter when."""
+
+    def __init__(self, bookings: Iterable[BookingRecord]) -> None:
+        self._times: dict[str, list[tuple[float, float]]] = {}
+        for each in bookings:
+            for name in each.boards:
+                self._times.setdefault(name, []).append((each.begin, each.end))
+
+    def keep(self, names: Iterable[str], now: float, end: float) -> Iterator[str]:
+        """Those of the names whose lease from `now` to `end` would run into no booking."""
+        for name in names:
+            if not any(begin < end and now < last for begin, last in self._times.get(name, ())):
+                yield name
 
 
 def assign(selectors: Sequence[str], boards: Collection[Board]) -> list[str | None]:
-    """A different exporter for each selector, None where there is none left; as many as possible get one.
+    """A different exporter for each selector, None where there is none left; as many as possible get one."""
+    return choose(selectors, fitting(boards))
+
+
+def choose(selectors: Sequence[str], names: Callable[[str], Iterable[str]]) -> list[str | None]:
+    """As `assign`, of the exporters that `names` gives for each selector.
 
     Kuhn's augmenting paths: H. W. Kuhn, "The Hungarian Method for the assignment problem", 1955.
     """
-    wanted = [[board.name for board in boards if board.matches(selector)] for selector in selectors]
     taken: dict[str, int] = {}
 
     def place(index: int, seen: set[str]) -> bool:
-        for name in wanted[index]:
+        for name in names(selectors[index]):
             if name in seen:
                 continue
             seen.add(name)
@@ -124,9 +180,9 @@ def assign(selectors: Sequence[str], boards: Collection[Board]) -> list[str | No
                 return True
         return False
 
-    for index in range(len(wanted)):
+    for index in range(len(selectors)):
         place(index, set())
-    chosen: list[str | None] = [None] * len(wanted)
+    chosen: list[str | None] = [None] * len(selectors)
     for name, index in taken.items():
         chosen[index] = name
     return chosen
@@ -140,11 +196,11 @@ def forecast(
     free_at = {board.name: _free_at(board, bookings, now) for board in usable}
     found: dict[str, Forecast] = {}
     ahead: list[set[str]] = []
+    meaning, fits = fitting(boards), fitting(usable)
     for each in sorted(queue, key=lambda waiting: waiting.order):
-        selectors = each.record.selectors
-        meant = {board.name for board in boards if any(board.matches(selector) for selector in selectors)}
-        start = _soonest(each.record, usable, free_at)
-        position = 1 + sum(1 for others in ahead if others & meant)
+        meant = {name for selector in each.record.selectors for name in meaning(selector)}
+        start = _soonest(each.record, fits, free_at)
+        position = 1 + sum(1 for others in ahead if not others.isdisjoint(meant))
         found[each.id] = Forecast(position, None if start == inf else start)
         ahead.append(meant)
     return found
@@ -157,12 +213,12 @@ def _free_at(board: Board, bookings: Collection[BookingRecord], now: float) -> f
     return max([now, *ends])
 
 
-def _soonest(record: QueueRecord, usable: Collection[Board], free_at: dict[str, float]) -> float:
+def _soonest(record: QueueRecord, fits: Fitting, free_at: dict[str, float]) -> float:
     """When the entry gets what it wants, each selector the exporter that is free first; takes them until its end."""
     chosen: list[str] = []
-    by_choice = sorted(record.selectors, key=lambda selector: sum(board.matches(selector) for board in usable))
+    by_choice = sorted(record.selectors, key=lambda selector: len(fits(selector)))
     for selector in by_choice:
-        names = [board.name for board in usable if board.name not in chosen and board.matches(selector)]
+        names = [name for name in fits(selector) if name not in chosen]
         if not names:
             return inf
         chosen.append(min(names, key=lambda name: free_at[name]))

@@ -64,6 +64,7 @@ SUBJECTS: tuple[SubjectRow, ...] = (
     SubjectRow("$KV.jsnats_lab.>", (SCHEDULER,), ()),
     SubjectRow("$KV.jsnats_store.*", (SCHEDULER,), ()),
     SubjectRow("$SYS.REQ.USER.INFO", (EXPORTER, *READERS), ()),
+    SubjectRow("$SYS.ACCOUNT.*.DISCONNECT", (), (SCHEDULER,)),
 )
 
 

@@ -20,7 +20,8 @@ class Mirror:
     """The newest record of each subject that `subjects` matches, in `records`; what was deleted is there with an empty
     body, for its revision serves compare-and-set.
 
-    `synced` is set while it follows the broker. After an outage it reads everything again, and forgets what is not
+    `synced` is set while it follows the broker, `syncs` counts how often it has become so, and everything up to the
+    revision `seen` has been delivered. After an outage it reads everything again, and forgets what is not
     there any more. The broker says nothing when a record expires, so that is reckoned here. `changed` is called for
     each record that is new, and with revision 0 for one that expired or vanished. Times are in the broker's clock.
     """
@@ -30,6 +31,8 @@ class Mirror:
     ) -> None:
         self.records: dict[str, Record] = {}
         self.synced = asyncio.Event()
+        self.syncs = 0
+        self.seen = 0
         self.updated = asyncio.Event()
         self._connection = connection
         self._stream = stream
@@ -94,6 +97,7 @@ class Mirror:
                 for subject in self.records.keys() - seen:
                     self.forget(subject)
                 seen = None
+                self.syncs += 1
                 self.synced.set()
                 self.updated.set()
 
@@ -101,6 +105,8 @@ class Mirror:
         # What was just stored is a lower bound of the time there.
         self._clock_offset = max(self._clock_offset, each.stored - time.monotonic())
         message = each.message
+        self.seen = each.sequence
+        self.updated.set()
         self.apply(message.subject, record_of(message.data, message.headers, each.sequence))
         ttl = (message.headers or {}).get(h.TTL, "").removesuffix("s")
         if ttl.isdigit():
