@@ -133,8 +133,7 @@ class AsyncLease:
         await self.hold.__aenter__()
         self.granted.set()
         await self._unless_over(self.hold.ready.wait())
-        assert self.hold.record
-        self._claims = [Claim(board, self.hold.record.epoch, self._lose) for board in self.boards]
+        self._claims = [Claim(board, self.hold.records[board].epoch, self._lose) for board in self.boards]
         self._lab.claims.update({claim.exporter: claim for claim in self._claims})
 
     async def _unless_over(self, work: Coroutine[Any, Any, T]) -> T:

@@ -34,7 +34,7 @@ class Hold:
         on_change: Callable[[], None],
         on_over: Callable[[str], None],
     ) -> None:
-        self.record: LeaseRecord | None = None
+        self.records: dict[str, LeaseRecord] = {}
         self.ready = asyncio.Event()
         self._connection = connection
         self._lease = lease
@@ -72,10 +72,10 @@ class Hold:
         """Unix time in s of the broker's clock."""
         return next(iter(self._leases.values())).now()
 
-    def state(self, board: str) -> str:
-        """What that exporter says of itself."""
-        here = self._here(board)
-        return here.state if here else "offline"
+    @property
+    def record(self) -> LeaseRecord | None:
+        """That of the first exporter. Those of the others differ in their epoch, if that is the revision of each."""
+        return self.records.get(self._boards[0])
 
     def _here(self, board: str) -> PresenceRecord | None:
         record = self._presence[board].get(presence_key(board))
@@ -99,7 +99,7 @@ class Hold:
         lease = lease_of(record)
         if lease is None or lease.id != self._lease:
             return why_gone(board, record)
-        self.record = lease
+        self.records[board] = lease
         if not lease.admits(self._connection.token):
             return f"it was transferred to {unescape_user(lease.holder)}"
         here = self._here(board)
@@ -109,7 +109,7 @@ class Hold:
 
     def _is_ready(self, board: str) -> bool:
         here = self._here(board)
-        return bool(here and self.record and here.state == "leased" and here.epoch == self.record.epoch)
+        return bool(here and here.state == "leased" and here.epoch == self.records[board].epoch)
 
     def _set_alarm(self) -> None:
         if self._alarm:

@@ -61,7 +61,7 @@ class LeaseInfo:
     """A lease, or a booking of one. Times are Unix seconds in the broker's clock; `end` 0.0 is no end.
 
     `state` is booked, preparing, active, or offline while one of its exporters is; `remaining` seconds are left of it,
-    None without an end.
+    None without an end; `epoch` is that of its first exporter.
     """
 
     id: str
@@ -167,7 +167,7 @@ class Snapshot:
 
     def _lease(self, board: str, lease: LeaseRecord) -> LeaseInfo:
         boards = lease.boards or [board]
-        states = {state_of(self.presence.get(each), lease) for each in boards}
+        states = {state_of(self.presence.get(each), self.leases.get(each)) for each in boards}
         return LeaseInfo(
             id=lease.id,
             state="active" if states == {"leased"} else "preparing" if "offline" not in states else "offline",
