@@ -19,7 +19,7 @@
     _absence.py   exporters that went without a word
     _outbox.py    the scheduler's events
     _run.py       all of it together: `run_broker`
-    cli.py        `jsnats broker` and `jsnats auth`
+    cli.py        `jsnats broker` and `jsnats auth`; cli_scheduler.py `jsnats scheduler`
     testing.py    a broker for the tests of every part
 
 It is a layer of its own so that a client installs none of it. Names load on first use, because the `jsnats` command

@@ -13,11 +13,13 @@ from typing import TypeVar
 from jsnats.schemas import (
     Board,
     BookingRecord,
+    ConfigurationError,
     ExporterNote,
     LeaseRecord,
     PresenceRecord,
     ProtocolError,
     QueueRecord,
+    Selector,
     TreeRecord,
     Waiting,
 )
@@ -56,11 +58,14 @@ gone, and its revision is 0 if it has expired or vanished."""
 
 
 class LabState:
-    """Boards by name; leases and notes by exporter; queue and bookings by id. Every one of `told` is told of every
-    change that is one."""
+    """Boards by name, and which of them are free; leases and notes by exporter; queue and bookings by id.
+
+    Every one of `told` is told of every change that is one.
+    """
 
     def __init__(self) -> None:
         self.boards: dict[str, Board] = {}
+        self.free: set[str] = set()
         self.leases: dict[str, LeaseRecord] = {}
         self.queue: dict[str, Waiting] = {}
         self.bookings: dict[str, BookingRecord] = {}
@@ -81,7 +86,7 @@ class LabState:
         if kind is LEASE:
             self._take_lease(name, _decode(subject, record, lambda body: LeaseRecord.decode(body).at(record.revision)))
         elif kind is QUEUE:
-            found = _decode(subject, record, lambda body: QueueRecord.decode(body).at(record.revision))
+            found = _decode(subject, record, lambda body: _readable(QueueRecord.decode(body).at(record.revision)))
             _keep(self.queue, name, Waiting(id=name, record=found) if found else None)
         elif kind is BOOKING:
             _keep(self.bookings, name, _decode(subject, record, BookingRecord.decode))
@@ -113,6 +118,12 @@ class LabState:
         """The names of all exporters that the selector means, also of those that are not there."""
         return self.matches.names(selector)
 
+    def wanted(self) -> list[Board]:
+        """The boards that anybody waits for."""
+        selectors = dict.fromkeys(text for each in self.queue.values() for text in each.record.selectors)
+        names = dict.fromkeys(name for text in selectors for name in self.fits(text))
+        return [self.boards[name] for name in names]
+
     def labels(self) -> Iterator[Mapping[str, str]]:
         """Those of each exporter."""
         return (tree.labels for tree in self.trees.values())
@@ -141,6 +152,7 @@ class LabState:
 
     def _rebuild(self, name: str) -> None:
         tree, note, presence = self.trees.get(name), self.notes.get(name), self.presence.get(name)
+        self.free.discard(name)
         if tree is None:
             self.boards.pop(name, None)
             return
@@ -151,12 +163,20 @@ class LabState:
             disabled=bool(note and note.disabled),
             lease=self.leases.get(name),
         )
+        if self.boards[name].free:
+            self.free.add(name)
+
+
+def _readable(wanted: QueueRecord) -> QueueRecord:
+    for each in wanted.selectors:
+        Selector.parse(each)
+    return wanted
 
 
 def _decode(subject: str, record: Record, decode: Callable[[bytes], _Decoded]) -> _Decoded | None:
     try:
         return decode(record.body) if record.body else None
-    except ProtocolError as error:
+    except (ProtocolError, ConfigurationError) as error:
         log.warning("the record %s is no good and not looked at: %s", subject, error)
         return None
 

@@ -42,6 +42,7 @@ class Ledger:
     def __init__(self, connection: Connection, mirror: Mirror) -> None:
         self._connection = connection
         self.mirror = mirror
+        self._last = 0
 
     async def write(self, *changes: Change) -> list[int]:
         """Write all of it, and return the revisions.
@@ -57,6 +58,7 @@ class Ledger:
             if isinstance(error, Conflict) or not all(self._is_stored(each) for each in writes):
                 raise Conflict(str(error)) from error
             return [self.mirror.revision(each.subject) for each in writes]
+        self._last = max(self._last, *revisions)
         for each, revision in zip(writes, revisions, strict=True):
             self.mirror.apply(each.subject, _as_stored(each, revision))
         return revisions
@@ -72,15 +74,20 @@ class Ledger:
         """Have the mirror say what is stored now, with everything that was stored before. Raises BrokerError."""
         known = {subject: self.mirror.revision(subject) for subject in subjects}
         found = {subject: await last_record(self._connection, LAB.name, subject) for subject in known}
-        await self._caught_up(max((each.revision for each in found.values() if each), default=0))
+        self._last = max([self._last, *(each.revision for each in found.values() if each)])
+        await self.caught_up()
         for subject, record in found.items():
             if record:
                 self.mirror.apply(subject, record)
             elif self.mirror.revision(subject) == known[subject]:
                 self.mirror.forget(subject)
 
-    async def _caught_up(self, revision: int) -> None:
-        """Let the mirror arrive there: who wrote that record wrote another before it, a booking for one."""
+    async def caught_up(self) -> None:
+        """Let the mirror arrive at what was written or read here last.
+
+        Otherwise it has that, and not what others wrote before: a booking, or somebody who came earlier.
+        """
+        revision = self._last
         try:
             async with asyncio.timeout(CATCH_UP_S):
                 while self.mirror.seen < revision:

@@ -20,14 +20,17 @@ class Matches:
 
     def __init__(self) -> None:
         self._labels: dict[str, dict[str, str]] = {}
+        self._having: dict[tuple[str, str], dict[str, None]] = {}
         self._kept: dict[str, tuple[Selector, dict[str, None]]] = {}
 
     def put(self, name: str, labels: Mapping[str, str] | None) -> None:
         """An exporter has these labels now; None: it is gone. `name` is a label that every exporter has."""
-        if labels is None:
-            self._labels.pop(name, None)
-        else:
+        for label in self._labels.pop(name, {}).items():
+            self._having[label].pop(name)
+        if labels is not None:
             self._labels[name] = {"name": name, **labels}
+            for label in self._labels[name].items():
+                self._having.setdefault(label, {})[name] = None
         for selector, names in self._kept.values():
             if labels is not None and selector.matches(self._labels[name]):
                 names[name] = None
@@ -42,9 +45,15 @@ class Matches:
         selector = Selector.parse(text)
         if len(self._kept) >= MAX_KEPT:
             del self._kept[next(iter(self._kept))]
-        names = {name: None for name, labels in self._labels.items() if selector.matches(labels)}
+        names = {name: None for name in self._candidates(selector) if selector.matches(self._labels[name])}
         self._kept[text] = selector, names
         return names
+
+    def _candidates(self, selector: Selector) -> Collection[str]:
+        """Those that have the rarest of the labels that it names, or everybody."""
+        wanted = [term for term in selector.terms if term.wanted and term.values]
+        found = [[name for value in term.values for name in self._having.get((term.key, value), ())] for term in wanted]
+        return min(found, key=len, default=self._labels)
 
 
 def why_none(selectors: Sequence[str], chosen: Sequence[str | None], labels: Iterable[Mapping[str, str]]) -> str:

@@ -110,6 +110,7 @@ class Scheduler:
             if kind is LEASE:
                 await self._or_look_again(self._end_lease(exporter, reason))
         if self._plan:
+            await self._ledger.caught_up()
             self._plan = False
             await self._begin_bookings()
             await self._grant()
@@ -195,10 +196,10 @@ class Scheduler:
         await self._hand_over(BOOKING, id_, lease, waited=0.0)
 
     async def _grant(self) -> None:
-        if not self._lab.queue:
+        if not self._lab.queue or not self._lab.free:
             return
         plan = plan_grants(
-            self._lab.boards.values(),
+            self._lab.wanted(),
             self._lab.queue.values(),
             self._lab.bookings.values(),
             self._now(),
@@ -227,8 +228,7 @@ class Scheduler:
         await self._hand_over(QUEUE, grant.id, lease, waited=now - wanted.asked)
 
     def _is_free(self, name: str) -> bool:
-        board = self._lab.boards.get(name)
-        return board is not None and board.free
+        return name in self._lab.free
 
     async def _hand_over(self, kind: Kind, id_: str, lease: LeaseRecord, waited: float) -> None:
         """A wait or a booking becomes a lease, on all of its exporters or none."""

@@ -31,6 +31,7 @@ class Role(StrEnum):
     exporter = "exporter"
     user = "user"
     viewer = "viewer"
+    scheduler = "scheduler"
 
 
 @broker_app.command()
@@ -45,8 +46,18 @@ def run(
     store_size: Annotated[
         str, typer.Option(help="Bytes to store at most: 500M, 10G.", show_default="20 % of the disk")
     ] = "",
+    policy: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            metavar="FILE",
+            help="What users may ask of the scheduler.",
+            show_default="policy.yaml in the directory of the lab",
+        ),
+    ] = None,
 ) -> None:
-    """Run the broker until Ctrl-C, with JetStream, roles and streams.
+    """Run the broker until Ctrl-C, with JetStream, roles and streams, and with its store of files and its scheduler.
 
     Example: jsnats broker run --listen 0.0.0.0 --store-size 50G
     """
@@ -54,8 +65,9 @@ def run(
     import logging
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    with _one_line_errors():
-        asyncio.run(_serve(directory, listen, port, _bytes(store_size)))
+    logging.getLogger("jsnats.scheduler").setLevel(logging.INFO)
+    with one_line_errors():
+        asyncio.run(_serve(directory, listen, port, _bytes(store_size), policy))
 
 
 @broker_app.command("df")
@@ -67,7 +79,7 @@ def show_usage(directory: Dir = None, as_json: Json = False) -> None:
     import asyncio
     from dataclasses import asdict
 
-    with _one_line_errors():
+    with one_line_errors():
         rows = asyncio.run(_usage(directory))
     if as_json:
         _print_json([asdict(row) for row in rows])
@@ -86,7 +98,7 @@ def init(directory: Dir = None) -> None:
     """
     from ._lab_dir import LabDir
 
-    with _one_line_errors():
+    with one_line_errors():
         lab = LabDir(directory)
         lab.init()
     typer.echo(str(lab.path))
@@ -105,7 +117,7 @@ def add(
     """
     from ._lab_dir import LabDir
 
-    with _one_line_errors():
+    with one_line_errors():
         lab = LabDir(directory)
         context = lab.add(role.value, name)
         if output:
@@ -121,7 +133,7 @@ def list_principals(directory: Dir = None, as_json: Json = False) -> None:
     """
     from ._lab_dir import LabDir
 
-    with _one_line_errors():
+    with one_line_errors():
         principals = LabDir(directory).principals()
     if as_json:
         _print_json([{"name": each.name, "role": each.role, "key": each.key} for each in principals])
@@ -138,12 +150,14 @@ def revoke(name: Annotated[str, typer.Argument(help="The name.")], directory: Di
     """
     from ._lab_dir import LabDir
 
-    with _one_line_errors():
+    with one_line_errors():
         gone = LabDir(directory).revoke(name)
     typer.echo(f"{gone.role} {gone.name} revoked")
 
 
-async def _serve(directory: Path | None, listen: str | None, port: int | None, total_bytes: int | None) -> None:
+async def _serve(
+    directory: Path | None, listen: str | None, port: int | None, total_bytes: int | None, policy: Path | None
+) -> None:
     import asyncio
     import signal
 
@@ -152,7 +166,7 @@ async def _serve(directory: Path | None, listen: str | None, port: int | None, t
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with run_broker(directory, listen=listen, port=port, total_bytes=total_bytes) as broker:
+    async with run_broker(directory, listen=listen, port=port, total_bytes=total_bytes, policy=policy) as broker:
         typer.echo(f"broker     {broker.lab.settings().url}")
         typer.echo(f"lab        {broker.lab.path}")
         typer.echo(f"log        {broker.lab.log}")
@@ -174,7 +188,8 @@ async def _usage(directory: Path | None) -> list[Usage]:
 
 
 @contextmanager
-def _one_line_errors() -> Iterator[None]:
+def one_line_errors() -> Iterator[None]:
+    """An error of ours is one line and an exit code."""
     from jsnats.schemas import JsnatsError
 
     try:
