@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from ._console_click import console_command
     from ._guard import exit_code
     from ._j import j_main
+    from ._lease_text import place_text
     from ._options import ContextFile, Json, Nats
     from ._output import progress_line
     from ._shell import Session, run_session
@@ -52,6 +53,7 @@ __all__ = [
     "j_main",
     "main",
     "methods_command",
+    "place_text",
     "progress_line",
     "run_session",
 ]
@@ -66,6 +68,7 @@ _HOME = {
     "exit_code": "_guard",
     "j_main": "_j",
     "methods_command": "_commands",
+    "place_text": "_lease_text",
     "progress_line": "_output",
     "run_session": "_shell",
 }
