@@ -20,7 +20,8 @@ What is where:
 
 from ._config import LoadedExporter, load
 from ._exporter import Exporter, Spec
+from ._hooks import Hook
 from ._presence import NameTaken
 from ._resources import FileSettings
 
-__all__ = ["Exporter", "FileSettings", "LoadedExporter", "NameTaken", "Spec", "load"]
+__all__ = ["Exporter", "FileSettings", "Hook", "LoadedExporter", "NameTaken", "Spec", "load"]

@@ -48,6 +48,7 @@ def hosted(loaded: LoadedExporter, context: Context, lease: LeasePolicy) -> Host
         lease=loaded.lease or lease,
         auth=loaded.broker.auth and bool(context.seed),
         files=loaded.files,
+        hooks=loaded.hooks,
     )
     return Hosted(spec, context)
 

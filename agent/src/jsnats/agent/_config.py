@@ -1,8 +1,8 @@
 """exporter.yaml: what an agent hosts.
 
 `_config_yaml.py` reads files with positions and fills in `${...}`, `_config_nodes.py` makes the drivers,
-`_config_types.py` finds their classes, `_config_files.py` reads what concerns files. Everything wrong in all files is
-reported at once, each by line and path.
+`_config_types.py` finds their classes, `_config_files.py` and `_config_hooks.py` read what concerns files and hooks.
+Everything wrong in all files is reported at once, each by line and path.
 """
 
 from __future__ import annotations
@@ -18,14 +18,15 @@ from jsnats.driver import Driver, check_tree
 from jsnats.schemas import ConfigurationError, InvalidName, LeasePolicy, check_name
 
 from ._config_files import file_settings
+from ._config_hooks import hooks_of
 from ._config_nodes import Builder, Exporter, read_nodes, unknown_key_faults
 from ._config_yaml import Document, Faults, Key, read_documents
+from ._hooks import Hook, HookName
 from ._resources import FileSettings
 
 _KEYS: Final = ["name", "labels", "broker", "lease", "hooks", "cache", "fetch", "export"]
 _FOREIGN_KEYS: Final = ["apiVersion", "kind", "metadata"]
 _JUMPSTARTER_KEYS: Final = ("endpoint", "token", "tls", "grpcOptions")
-_HOOKS: Final = ["beforeLease", "afterLease"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +40,7 @@ class BrokerSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedExporter:
-    """One exporter with its drivers made and checked. `hooks` is what the file says, unchanged."""
+    """One exporter with its drivers made and checked."""
 
     name: str
     root: Driver
@@ -47,7 +48,7 @@ class LoadedExporter:
     labels: dict[str, str] = field(default_factory=dict)
     broker: BrokerSettings = field(default_factory=BrokerSettings)
     lease: LeasePolicy | None = None
-    hooks: dict[str, Any] = field(default_factory=dict)
+    hooks: dict[HookName, Hook] = field(default_factory=dict)
     files: FileSettings = field(default_factory=FileSettings)
 
 
@@ -139,7 +140,7 @@ def _load(builder: Builder, exporter: Exporter) -> LoadedExporter:
         labels=_labels(document),
         broker=_broker(document),
         lease=_lease(document),
-        hooks=_hooks(document),
+        hooks=hooks_of(document),
         files=file_settings(document),
     )
 
@@ -210,9 +211,3 @@ def _lease(document: Document) -> LeasePolicy | None:
         return value  # type: ignore[no-any-return]
     document.fault(("lease",), "must be required or if-held")
     return None
-
-
-def _hooks(document: Document) -> dict[str, Any]:
-    raw = _map(document, ("hooks",))
-    unknown_key_faults(document, ("hooks",), raw, _HOOKS)
-    return raw

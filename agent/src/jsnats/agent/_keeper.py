@@ -171,11 +171,15 @@ class Keeper:
         self._over = asyncio.get_running_loop().create_future()
         self._step(step)
         if self.state == "preparing":
-            self._admission.shut(f"{self.exporter} is being prepared for {_holder(lease)}: try again when it is leased")
+            self._admission.shut(self._preparing(lease))
             self._end_calls_of_others(lease)
         else:
             self._admission.hold(lease)
         self._keep_time(lease)
+
+    def _preparing(self, lease: LeaseRecord) -> str:
+        what = "the beforeLease hook runs, " if self._hooks.has("beforeLease") else ""
+        return f"{self.exporter} is being prepared for {_holder(lease)}: {what}try again when it is leased"
 
     def _end_calls_of_others(self, lease: LeaseRecord) -> set[asyncio.Task[None]]:
         return self._calls.end_calls(

@@ -92,7 +92,7 @@ def run(
     loaded = _load(files)
     from ._agent import context_of, hosted
 
-    all_hosted = [hosted(each, context_of(each, nats, credentials), "if-held") for each in loaded]
+    all_hosted = [hosted(each, context_of(each, nats, credentials), "required") for each in loaded]
     raise typer.Exit(asyncio.run(_until_signal(all_hosted)))
 
 
