@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, get_args
@@ -50,10 +50,15 @@ class LoadedExporter:
     lease: LeasePolicy | None = None
     hooks: dict[HookName, Hook] = field(default_factory=dict)
     files: FileSettings = field(default_factory=FileSettings)
+    written: Any = field(default=None, repr=False)
+    refers_to: frozenset[str] = frozenset()
 
 
-def load(paths: Sequence[Path]) -> list[LoadedExporter]:
+def load(paths: Sequence[Path], running: Mapping[str, LoadedExporter] | None = None) -> list[LoadedExporter]:
     """Read exporter files, make their drivers, and return the exporters in the order they are written.
+
+    Of those that are `running`, each that is written as before comes back as it is, and what refers to it gets its
+    drivers; not one that refers to an exporter that has changed.
 
     Raises ConfigurationError whose `faults` are lines "file.yaml:12: export.dut.power: message", all that were found;
     the drivers made until then are closed.
@@ -62,9 +67,10 @@ def load(paths: Sequence[Path]) -> list[LoadedExporter]:
     documents = [document for path in paths for document in _documents(path, faults)]
     exporters = [_exporter(document) for document in documents]
     _check_names(exporters)
-    builder = Builder(exporters)
+    kept = _unchanged(exporters, running or {})
+    builder = Builder(exporters, {name: each.root for name, each in kept.items()})
     try:
-        loaded = [_load(builder, exporter) for exporter in exporters]
+        loaded = [kept.get(exporter.name) or _load(builder, exporter) for exporter in exporters]
     except BaseException:
         builder.close()
         raise
@@ -72,6 +78,19 @@ def load(paths: Sequence[Path]) -> list[LoadedExporter]:
         builder.close()
         raise _report(faults.lines(), paths)
     return loaded
+
+
+def _unchanged(exporters: list[Exporter], running: Mapping[str, LoadedExporter]) -> dict[str, LoadedExporter]:
+    same = {
+        each.name: found
+        for each in exporters
+        if (found := running.get(each.name))
+        and (found.source, found.written) == (each.document.source, each.document.value)
+    }
+    while lost := [name for name, found in same.items() if found.refers_to - same.keys()]:
+        for name in lost:
+            del same[name]
+    return same
 
 
 def _report(lines: list[str], paths: Sequence[Path]) -> ConfigurationError:
@@ -142,6 +161,8 @@ def _load(builder: Builder, exporter: Exporter) -> LoadedExporter:
         lease=_lease(document),
         hooks=hooks_of(document),
         files=file_settings(document),
+        written=document.value,
+        refers_to=frozenset(spec.ref.rpartition(":")[0] for spec in exporter.nodes.values()) - {"", exporter.name},
     )
 
 
