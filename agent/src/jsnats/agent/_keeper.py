@@ -208,7 +208,7 @@ class Keeper:
             self._timer = None
         if lease.end:
             left = lease.end - self._mirror.now()
-            self._timer = asyncio.get_running_loop().call_later(max(left, 0), self._end, "its time was up")
+            self._timer = asyncio.get_running_loop().call_later(max(left, 0), self._end, "its time is up")
 
     def _renew(self, lease: LeaseRecord) -> None:
         """The record was written anew: another end, another holder, more of them."""
