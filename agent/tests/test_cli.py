@@ -219,7 +219,7 @@ def test_agent_stops_cleanly(folder: Path, broker: TestBroker, number: int, code
         line_with(process.stderr, "exporter agent-1")
         with connect(context=broker.context("tester")) as lab:
             info = {each.name: each for each in lab.exporters()}["agent-1"]
-            assert (info.online, info.lease) == (True, "if-held")
+            assert (info.online, info.lease) == (True, "required")
             process.send_signal(number)
             assert process.wait(30) == code
             assert not {each.name: each for each in lab.exporters()}["agent-1"].online

@@ -178,7 +178,7 @@ async def test_a_lease_ends_at_its_end(board: Board, leases: Any) -> None:
     """Nobody deletes the record: the exporter ends it by itself, and does not take it up again."""
     lease = await leases.grant(for_s=0.5)
     told = await leases.until("available", ended=lease.epoch)
-    assert told.reason == "its time was up"
+    assert told.reason == "its time is up"
     await leases.write(replace(lease, note="written anew"))
     after = await leases.grant("mallory")
     await leases.until("leased", epoch=after.epoch)
@@ -302,4 +302,4 @@ async def test_a_cut_off_agent_keeps_the_lease_and_ends_it_in_time(make_leases: 
             assert board.told[-1] == "close"
             broker.start()
             told = await leases.until("available", ended=lease.epoch)
-            assert told.reason == "its time was up"
+            assert told.reason == "its time is up"

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from jsnats.schemas import ConfigurationError, LeaseRecord, unescape_user
+from jsnats.schemas import JsnatsError, LeaseRecord, unescape_user
 from jsnats.sdk import Context
 
 HookName = Literal["beforeLease", "afterLease"]
@@ -42,7 +42,7 @@ class Hook:
     on_failure: OnFailure = "warn"
 
 
-class HookFailed(ConfigurationError):
+class HookFailed(JsnatsError):
     """A hook did not end well. `policy` is what its file says of that."""
 
     exit_code = 1
@@ -67,6 +67,10 @@ class Hooks:
         self.context = context
         self._emit = emit
         self._log = logging.getLogger(f"jsnats.driver.{exporter}")
+
+    def has(self, name: HookName) -> bool:
+        """Whether there is such a hook."""
+        return name in self.hooks
 
     async def run(self, name: HookName, lease: LeaseRecord) -> None:
         """Run that hook, if there is one. Raises HookFailed; cancelling kills it."""

@@ -36,7 +36,7 @@ from ._dispatch import Dispatcher
 from ._hooks import HookFailed, Hooks
 from ._lease import Admission
 from ._lifecycle import CLOSE_S, Drivers
-from ._presence import Presence
+from ._presence import STARTING, Presence
 
 log = logging.getLogger("jsnats.agent")
 
@@ -75,6 +75,7 @@ class Keeper:
         self._emit = emit
         self._failed = failed
         self._public = False
+        self._retiring = False
         self._reason = ""
         self._exit: JsnatsError | None = None
         self._mirror: Mirror
@@ -160,8 +161,22 @@ class Keeper:
                 await self._prepare()
             await self._tear_down(await self._over)
 
+    def retire(self) -> bool:
+        """Take no further lease; say whether there is none now."""
+        self._retiring = True
+        if self.state == "available":
+            self._tell()
+        return self.state == "available"
+
+    def carry_on(self) -> None:
+        """Take leases again, after `retire`."""
+        if self._retiring:
+            self._retiring = False
+            self._granted.set()
+            self._tell()
+
     async def _next(self) -> LeaseRecord:
-        while not (lease := self._recorded()):
+        while self._retiring or not (lease := self._recorded()):
             self._granted.clear()
             await self._granted.wait()
         return lease
@@ -171,11 +186,15 @@ class Keeper:
         self._over = asyncio.get_running_loop().create_future()
         self._step(step)
         if self.state == "preparing":
-            self._admission.shut(f"{self.exporter} is being prepared for {_holder(lease)}: try again when it is leased")
+            self._admission.shut(self._preparing(lease))
             self._end_calls_of_others(lease)
         else:
             self._admission.hold(lease)
         self._keep_time(lease)
+
+    def _preparing(self, lease: LeaseRecord) -> str:
+        what = "the beforeLease hook runs, " if self._hooks.has("beforeLease") else ""
+        return f"{self.exporter} is being prepared for {_holder(lease)}: {what}try again when it is leased"
 
     def _end_calls_of_others(self, lease: LeaseRecord) -> set[asyncio.Task[None]]:
         return self._calls.end_calls(
@@ -189,7 +208,7 @@ class Keeper:
             self._timer = None
         if lease.end:
             left = lease.end - self._mirror.now()
-            self._timer = asyncio.get_running_loop().call_later(max(left, 0), self._end, "its time was up")
+            self._timer = asyncio.get_running_loop().call_later(max(left, 0), self._end, "its time is up")
 
     def _renew(self, lease: LeaseRecord) -> None:
         """The record was written anew: another end, another holder, more of them."""
@@ -299,7 +318,8 @@ class Keeper:
     def _tell(self) -> None:
         if self._public:  # not before calls are answered
             epoch = self.lease.epoch if self.lease else 0
-            self._presence.say(self.state, epoch=epoch, ended=self.ended, reason=self._reason)
+            state = STARTING if self._retiring and self.state == "available" else self.state
+            self._presence.say(state, epoch=epoch, ended=self.ended, reason=self._reason)
 
 
 def _decoded(record: Record) -> LeaseRecord | None:

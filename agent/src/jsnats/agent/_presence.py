@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from typing import Final, Literal
 
 from jsnats.schemas import (
     PRESENCE,
@@ -33,8 +34,9 @@ TTL_S = 10
 REFRESH_S = 3.0
 RETRY_S = 0.25
 SERVICE = "jsnats-exporter"
-STARTING = "starting"
-OFFLINE = "offline"
+STARTING: Final = "starting"
+"""The name is taken, but nobody is served yet; or no longer, because the drivers are about to be made anew."""
+OFFLINE: Final = "offline"
 
 
 class NameTaken(ConfigurationError):
@@ -65,8 +67,8 @@ class Presence:
         for _ in range(5):
             held = await last_record(self.connection, PRESENCE.name, presence_key(self.exporter))
             await self._check_free(held)
-            if held and held.body:
-                self.previous = PresenceRecord.decode(held.body)
+            if held and (told := held.body or held.end):
+                self.previous = PresenceRecord.decode(told)
                 # Whoever starts after an agent that dies here knows just as well which lease was running.
                 self._record = replace(self._record, epoch=self.previous.epoch, ended=self.previous.ended)
             try:
@@ -77,7 +79,7 @@ class Presence:
             return
         raise NameTaken(f"exporter {self.exporter!r} is being taken by several agents at once: stop all but one")
 
-    def say(self, state: ExporterState, *, epoch: int, ended: int, reason: str) -> None:
+    def say(self, state: ExporterState | Literal["starting"], *, epoch: int, ended: int, reason: str) -> None:
         """Tell what the exporter does now; it is written at once, or when the broker is back."""
         self._record = replace(self._record, state=state, epoch=epoch, ended=ended, reason=reason)
         self._changed.set()
@@ -154,12 +156,14 @@ class Presence:
             self._refresher.cancel()
 
     async def release(self) -> None:
-        """Give the name back, so that everybody sees the exporter go at once."""
+        """Give the name back, so that everybody sees the exporter go at once; who takes it next learns from what is
+        left which lease was running."""
         self._stop()
         key = presence_key(self.exporter)
         try:
             held = await last_record(self.connection, PRESENCE.name, key)  # a write may just have been interrupted
             if held and held.body and PresenceRecord.decode(held.body).instance == self.instance:
-                await put_record(self.connection, key, b"", expect=held.revision, delete=True)
+                left = self._record.encode()
+                await put_record(self.connection, key, left, expect=held.revision, delete=True)
         except (BrokerError, Conflict, TimeoutError) as error:
             log.debug("presence of %s not released, it expires by itself: %s", self.exporter, error)
