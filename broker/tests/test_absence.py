@@ -1,0 +1,115 @@
+"""Exporters that go without a word; they are played, and what the scheduler writes down is read."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+import pytest_asyncio
+
+from jsnats.broker import _absence
+from jsnats.broker.testing import TestBroker, running_broker
+from jsnats.schemas import PRESENCE, PresenceRecord, TreeRecord, presence_key, tree_key
+from jsnats.sdk import Connection, Message, Mirror, mirrored, open_connection, put_record
+
+
+@pytest.fixture(scope="module")
+def broker() -> Iterator[TestBroker]:
+    """A lab with an impatient scheduler, where `gone` has left a tree and nothing else."""
+    patience = pytest.MonkeyPatch()
+    patience.setattr(_absence, "GRACE_S", 0.5)
+    with running_broker() as running:
+        for name in ("rack1", "gone"):
+            running.add("exporter", name)
+        yield running
+    patience.undo()
+
+
+@pytest_asyncio.fixture
+async def rack(broker: TestBroker) -> AsyncIterator[Connection]:
+    """The connection of an agent, by its name."""
+    connection = await open_connection(broker.context("rack1"), name="exporter rack1")
+    yield connection
+    await connection.close()
+
+
+@pytest_asyncio.fixture
+async def presence(broker: TestBroker) -> AsyncIterator[Mirror]:
+    """What everybody sees."""
+    connection = await open_connection(broker.context(), name="test")
+    async with mirrored(connection, PRESENCE.name, "$KV.jsnats_presence.>") as mirror:
+        yield mirror
+    await connection.close()
+
+
+async def offline(mirror: Mirror, name: str) -> PresenceRecord:
+    """Wait until that exporter is offline."""
+    async with asyncio.timeout(10):
+        while True:
+            found = mirror.get(presence_key(name))
+            if found and (record := PresenceRecord.decode(found.body)).state == "offline":
+                return record
+            mirror.updated.clear()
+            await mirror.updated.wait()
+
+
+async def appear(connection: Connection, name: str, instance: str, ttl_s: int = 10) -> None:
+    """An agent serves that exporter."""
+    await put_record(connection, tree_key(name), TreeRecord(name=name, instance=instance, nodes=[]).encode())
+    record = PresenceRecord(instance=instance, state="leased", host="h", epoch=9, ended=7)
+    await put_record(connection, presence_key(name), record.encode(), ttl_s=ttl_s)
+
+
+async def test_a_presence_that_expires(rack: Connection, presence: Mirror) -> None:
+    """It is offline, with what it said last of its leases."""
+    await asyncio.sleep(1.0)  # the scheduler's grace
+    await appear(rack, "rack1", "one", ttl_s=1)
+    record = await offline(presence, "rack1")
+    assert (record.instance, record.reason, record.epoch, record.ended) == ("one", "not heard of for 10 s", 9, 7)
+
+
+async def test_a_connection_that_ends(broker: TestBroker, presence: Mirror) -> None:
+    """When nobody answers for the instance it is offline, long before it expires; with an answer it is not."""
+    alive = await open_connection(broker.context("rack1"), name="the same agent, otherwise connected")
+    probed = asyncio.Event()
+
+    async def answer(message: Message) -> None:
+        probed.set()
+        await alive.publish(message.reply, b"{}")
+
+    await alive.subscribe("$SRV.PING.jsnats-exporter.two", answer)
+    await appear(alive, "rack1", "two", ttl_s=60)
+    agent = await open_connection(broker.context("rack1"), name="exporter rack1")
+    await agent.close()
+    async with asyncio.timeout(5):
+        await probed.wait()
+    await asyncio.sleep(1.0)  # nothing may come
+    found = presence.get(presence_key("rack1"))
+    assert found is not None
+    assert PresenceRecord.decode(found.body).state == "leased"
+    await alive.close()
+    agent = await open_connection(broker.context("rack1"), name="exporter rack1")
+    await agent.close()
+    record = await offline(presence, "rack1")
+    assert (record.instance, record.reason) == ("two", "its connection has ended: Client Closed")
+
+
+async def test_who_went_while_nobody_looked(broker: TestBroker, presence: Mirror) -> None:
+    """A tree without any presence is of an exporter that went while no scheduler was there."""
+    agent = await open_connection(broker.context("gone"), name="gone")
+    await put_record(agent, tree_key("gone"), TreeRecord(name="gone", instance="i", nodes=[]).encode())
+    await agent.close()
+    record = await offline(presence, "gone")
+    assert (record.instance, record.reason) == ("i", "not heard of for 10 s")
+
+
+async def test_who_stops_in_order_is_no_case(broker: TestBroker, presence: Mirror) -> None:
+    """A presence that its agent has deleted is left alone."""
+    agent = await open_connection(broker.context("rack1"), name="exporter rack1")
+    await appear(agent, "rack1", "three")
+    await put_record(agent, presence_key("rack1"), b"", delete=True)
+    await agent.close()
+    await asyncio.sleep(1.5)  # nothing may come
+    assert presence.get(presence_key("rack1")) is None
+    assert presence.revision(presence_key("rack1"))
