@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -27,6 +28,7 @@ class Line:
     def show(self, text: str) -> None:
         """Say what is the case now."""
         if self._live:
+            text = text[: shutil.get_terminal_size().columns - 1]  # what wraps could not be taken back
             print(f"\r{text:<{self._width}}", end="", file=sys.stderr, flush=True)
             self._width = len(text)
         else:
