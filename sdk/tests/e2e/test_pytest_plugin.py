@@ -304,6 +304,52 @@ def test_a_lost_lease_fails_the_test_in_one_line(
     assert "a demo by broker" in re.split("ERROR at setup of test_second", result.stdout.str())[1]
 
 
+def start_pytest(broker: TestBroker, *arguments: str) -> subprocess.Popen[str]:
+    """Run pytest as alice in a process of its own, with our plugin and xdist."""
+    environment = os.environ | {
+        "JSNATS_CONTEXT": str(broker.context_path("alice")),
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+    }
+    command = [sys.executable, "-m", "pytest", "-p", "jsnats", "-p", "xdist", "-p", "no:cacheprovider", *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
+
+
+def test_each_worker_has_a_board_of_its_own(pytester: pytest.Pytester, broker: TestBroker, admin: Lab) -> None:
+    """With pytest-xdist, each takes a lease of its own, and gives it back."""
+    pytester.makepyfile(
+        """
+        import time
+        from pathlib import Path
+
+        import pytest
+
+        @pytest.mark.parametrize("which", [0, 1])
+        def test_board(bench, which):
+            Path(f"has-{which}").write_text(bench.exporter)
+            while not all(Path(f"has-{each}").exists() for each in (0, 1)):
+                time.sleep(0.02)
+        """
+    )
+    with start_pytest(broker, "-n2", "--jsnats-selector=board=rpi4") as process:
+        said, _ = process.communicate(timeout=55)
+    assert "2 passed" in said, said
+    assert {(pytester.path / f"has-{which}").read_text() for which in (0, 1)} == {"bench-1", "bench-2"}
+    assert admin.leases() == []
+
+
+def test_ctrl_c_gives_the_bench_back(pytester: pytest.Pytester, broker: TestBroker, admin: Lab) -> None:
+    """At once."""
+    pytester.makepyfile("def test_hangs(bench):\n    print('hangs', flush=True)\n    bench.dut.serial.call('hang')\n")
+    with start_pytest(broker, "-s", "--jsnats-selector=site=rack") as process:
+        assert process.stdout
+        while "hangs" not in process.stdout.readline():
+            assert process.poll() is None
+        assert [each.boards for each in admin.leases()] == [["bench-2"]]
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 2
+    assert admin.leases() == []
+
+
 # ------------------------------------------------------------------ what the fixtures are
 
 
