@@ -195,7 +195,7 @@ def test_the_environment_of_jsnats_up_is_enough(
     [
         ([], "this test needs a bench: say --jsnats-exporter NAME, --jsnats-selector board=rpi4 or --jsnats-up="),
         (["--jsnats-exporter", "bench-9"], "no exporter 'bench-9' in this lab; there is: bare, bench-1, bench-2, gone"),
-        (["--jsnats-selector", "board=rpi3", "--jsnats-wait=0.1"], "nothing was granted: "),
+        (["--jsnats-selector", "board=rpi3", "--jsnats-wait=0.1"], "in vain: gone is offline"),
         (["--jsnats-selector", "board=x"], "no exporter of the lab fits 'board=x': there are board=none|rpi3|rpi4"),
         (["--jsnats-selector", "board=rpi4,"], "'' in selector 'board=rpi4,': write key=value, key!=value, key in"),
         (["--jsnats-exporter", "a", "--jsnats-selector", "b"], "exporter='a' and selector='b': say one of them"),

@@ -19,17 +19,18 @@ from jsnats.schemas import (
     BrokerUnfit,
     CallError,
     JsnatsError,
+    LeaseEnd,
     LeaseLost,
     LeaseNotFound,
     escape_user,
     queue_key,
 )
 
-from ._claim import Claim
+from ._claim import Claim, end_text
 from ._duration import Duration, signed_seconds
 from ._lease_desk import LeaseDesk
 from ._lease_hold import Hold
-from ._lease_wait import OnWait, granted, telling
+from ._lease_wait import OnWait, in_the_way, telling, wait_end
 from ._lease_wanted import Wanted
 from ._mirror import mirrored
 
@@ -126,7 +127,15 @@ class AsyncLease:
                 raise
             self._keeping = asyncio.ensure_future(self._keep())
             async with telling(connection, self.id, self.on_wait):
-                self.boards = tuple(await self._unless_over(granted(queue, self.id)))
+                end = await self._unless_over(wait_end(queue, self.id))
+        if not end.boards:
+            raise LeaseLost(await self._why_none(end))
+        self.boards = tuple(end.boards)
+
+    async def _why_none(self, end: LeaseEnd) -> str:
+        text = f"nothing was granted: {end_text(end) or 'the wait has ended'}"
+        ways = "" if end.by else in_the_way(await self._lab.snapshot(), self.asked.selectors)
+        return f"{text}: {ways}" if ways else text
 
     async def _prepare(self) -> None:
         self.hold = Hold(self._lab.connection, self.id, self.boards, lambda: self.on_change(), self._lose)

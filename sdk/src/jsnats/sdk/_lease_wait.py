@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from jsnats.schemas import LAB, PRESENCE, TREE, LeaseLost, queue_key
+from jsnats.schemas import LAB, PRESENCE, TREE, LeaseEnd, queue_key
 
-from ._claim import end_of, end_text
+from ._claim import end_of
 from ._connection import Connection
 from ._mirror import Mirror, mirrored
-from ._snapshot import Snapshot, WaitInfo
+from ._snapshot import ExporterInfo, Snapshot, WaitInfo
 
 TELL_S = 0.5
 """The place is reckoned anew at most so often."""
+SHOWN = 4
+"""So many exporters are named in one message."""
 CLOSE_S = 30.0
 """A start that moved by less than this is not told again."""
 
@@ -22,19 +24,29 @@ OnWait = Callable[[WaitInfo], None]
 _TREES, _PRESENCE, _LAB = "$KV.jsnats_tree.", "$KV.jsnats_presence.", "$KV.jsnats_lab."
 
 
-async def granted(queue: Mirror, lease: str) -> list[str]:
-    """Wait until the entry of `lease` goes, and return the exporters that were granted. Raises LeaseLost that says why
+async def wait_end(queue: Mirror, lease: str) -> LeaseEnd:
+    """Wait until the entry of `lease` goes, and return what is said of that: the exporters that were granted, or why
     there are none."""
     key = queue_key(lease)
     while True:
         queue.updated.clear()
         record = queue.records.get(key)
         if record and not record.body:
-            end = end_of(record)
-            if end.boards:
-                return end.boards
-            raise LeaseLost(f"nothing was granted: {end_text(end) or 'the wait has ended'}")
+            return end_of(record)
         await queue.updated.wait()
+
+
+def in_the_way(lab: Snapshot, selectors: Sequence[str]) -> str:
+    """What keeps each exporter from being had that the selectors mean: `bench-1 is held by bob, bench-2 is offline`."""
+    meant = [each for each in lab.exporters() if any(lab.matches(each.name, selector) for selector in selectors)]
+    told = [f"{each.name} is {_obstacle(each)}" for each in meant if not each.free]
+    return ", ".join([*told[:SHOWN], *([f"and {len(told) - SHOWN} more"] if len(told) > SHOWN else [])])
+
+
+def _obstacle(info: ExporterInfo) -> str:
+    if info.disabled:
+        return f"disabled ({info.comment})" if info.comment else "disabled"
+    return f"held by {info.holder}" if info.holder and info.online else info.state
 
 
 @asynccontextmanager

@@ -16,6 +16,7 @@ from jsnats.schemas import (
     LeaseRecord,
     PresenceRecord,
     QueueRecord,
+    Selector,
     Waiting,
     decode_json,
     forecast,
@@ -216,6 +217,11 @@ class Snapshot:
             until=record.until,
             note=record.note,
         )
+
+    def matches(self, exporter: str, selector: str) -> bool:
+        """Say whether a selector means it."""
+        labels = self.trees[exporter].get("labels", {})
+        return Selector.parse(selector).matches({"name": exporter, **labels})
 
     def boards(self) -> list[Board]:
         """The exporters as the plan of the scheduler sees them."""

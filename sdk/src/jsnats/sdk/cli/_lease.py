@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -52,6 +53,15 @@ def create(
         print_json(made)
         return
     print(made["id"], *made["boards"], flush=True)
+    if made["end"]:
+        print(_times(made), file=sys.stderr)
+
+
+def _times(made: dict[str, Any]) -> str:
+    from ._lease_text import clock
+
+    begin = f"from {clock(made['begin'])} " if "begin" in made else ""
+    return f"{begin}until {clock(made['end'])}"
 
 
 async def _take(lab: AsyncLab, asked: Wanted) -> dict[str, Any]:
