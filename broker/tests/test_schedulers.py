@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from jsnats.broker import serving_scheduler
 from jsnats.broker.testing import TestBroker, running_broker
 from jsnats.schemas import (
     LAB,
@@ -194,6 +195,25 @@ async def test_order(broker: TestBroker) -> None:
         await asyncio.to_thread(second.communicate)
         await ann.close()
     assert second.returncode == 0
+
+
+async def test_one_of_many_bookings(broker: TestBroker) -> None:
+    """However many ask two schedulers for the same time at once, one has it, and the others are told so."""
+    ann = await open_connection(broker.context("ann"), name="ann")
+    async with boards(broker) as (mirror, _), serving_scheduler(broker.context("second")):
+        fields = {"selectors": ["name=rpi-0"], "begin": mirror.now() + 1000, "duration": 60}
+        asked = [
+            ann.request(
+                lease_subject("ann", "create"), json.dumps({"id": secrets.token_hex(8)} | fields).encode(), timeout_s=20
+            )
+            for _ in range(12)
+        ]
+        answers = [json.loads(each.data) for each in await asyncio.gather(*asked)]
+        booked = [each["id"] for each in answers if each.get("state") == "booked"]
+        assert len(booked) == 1
+        assert {each["type"] for each in answers if "type" in each} == {"Busy"}
+        await ask(ann, "release", id=booked[0])
+    await ann.close()
 
 
 async def hold(connection: Connection, mirror: Mirror) -> str:

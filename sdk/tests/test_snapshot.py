@@ -27,6 +27,7 @@ def snapshot(presence: PresenceRecord | None = None, **lab: bytes) -> Snapshot:
         (None, None, "offline"),
         (None, LEASE, "offline"),
         (PresenceRecord(instance="i", state="offline", reason="killed"), LEASE, "offline"),
+        (PresenceRecord(instance="i", state="starting"), None, "offline"),
         (PresenceRecord(instance="i"), None, "available"),
         (PresenceRecord(instance="i"), LEASE, "preparing"),
         (PresenceRecord(instance="i", state="leased", epoch=42), LEASE, "leased"),

@@ -113,8 +113,12 @@ class Desk:
         )
 
     async def _known(self, id_: str, who: Asker) -> dict[str, Any] | None:
-        """What has become of a lease that was asked for before; None for a new one."""
-        await self._look_for(id_)
+        """What has become of a lease that was asked for before; None for a new one.
+
+        One that another scheduler knows and this one does not yet is a conflict later, and then it is known here.
+        """
+        if self._is_on_record(id_):
+            await self._look_for(id_)
         waiting, booking, held = self._lab.queue.get(id_), self._lab.bookings.get(id_), self._lab.held(id_)
         owner = (
             waiting.record.user
@@ -132,7 +136,7 @@ class Desk:
         if held:
             first = next(iter(held.values()))
             return {"state": "held", "id": id_, "duration": first.end - first.begin, "boards": first.boards}
-        if any(kind.key(id_) in self._ledger.mirror.records for kind in (QUEUE, BOOKING)):
+        if self._is_on_record(id_):
             return {"state": "ended", "id": id_, "duration": 0.0}
         return None
 
@@ -220,7 +224,7 @@ class Desk:
         elif booking := self._lab.bookings.get(id_):
             _check_owner(id_, booking.user, who)
             await self._scheduler.give_up(BOOKING, id_, booking.user, reason, who.token)
-        elif self._has_ended(id_):
+        elif self._is_on_record(id_) and not self._lab.held(id_):
             return {"state": "ended"}
         else:
             self._own(id_, who)
@@ -278,11 +282,9 @@ class Desk:
             boards = LeaseEnd.decode(record.end).boards if record and record.end else []
             await self._ledger.read_again(LEASE.key(name) for name in boards)
 
-    def _has_ended(self, id_: str) -> bool:
-        """It was there within the hour, and is not any more."""
-        return not self._lab.held(id_) and any(
-            kind.key(id_) in self._ledger.mirror.records for kind in (QUEUE, BOOKING)
-        )
+    def _is_on_record(self, id_: str) -> bool:
+        """It is there, or was within the hour."""
+        return any(kind.key(id_) in self._ledger.mirror.records for kind in (QUEUE, BOOKING))
 
     def _own(self, id_: str, who: Asker, heir: str | None = None) -> dict[str, LeaseRecord]:
         """The records of a lease that is held. `heir` is whose it may be already, if the request came twice."""

@@ -32,6 +32,8 @@ log = logging.getLogger("jsnats.scheduler")
 TICK_S = 1.0
 STALL_S = 5.0
 RETRY_S = 0.1
+MAX_AT_ONCE = 16
+"""Grants that are on their way together; the broker takes 50 batches of a stream at once."""
 
 
 class Scheduler:
@@ -205,8 +207,9 @@ class Scheduler:
             self._now(),
             self._lab.fits,
         )
-        for each in plan:
-            await self._or_look_again(self._begin_wait(each))
+        for begin in range(0, len(plan), MAX_AT_ONCE):
+            some = plan[begin : begin + MAX_AT_ONCE]
+            await asyncio.gather(*(self._or_look_again(self._begin_wait(each)) for each in some))
 
     async def _begin_wait(self, grant: Grant) -> None:
         # Others write while a grant is on its way: what was planned is looked at again, each time.

@@ -150,7 +150,7 @@ class Snapshot:
             co_holders=[unescape_user(each) for each in lease.co_holders] if lease else [],
             lease_id=lease.id if lease else "",
             end=lease.end if lease else 0.0,
-            reason=here.reason if here and state in ("offline", "stuck") else "",
+            reason=_reason(here) if here and state in ("offline", "stuck") else "",
             disabled=bool(note and note.disabled),
             comment=note.comment if note else "",
             drivers=len(tree.get("nodes", ())) - 1,
@@ -237,9 +237,13 @@ class Snapshot:
         ]
 
 
+def _reason(here: PresenceRecord) -> str:
+    return "starting" if here.state == "starting" else here.reason
+
+
 def state_of(here: PresenceRecord | None, lease: LeaseRecord | None) -> str:
     """What an exporter is doing: what it says itself, unless the lease record is newer than that."""
-    if here is None:
+    if here is None or here.state == "starting":
         return "offline"
     if lease and here.state == "available":
         return "ending" if lease.epoch and here.ended >= lease.epoch else "preparing"
