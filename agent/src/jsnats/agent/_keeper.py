@@ -36,7 +36,7 @@ from ._dispatch import Dispatcher
 from ._hooks import HookFailed, Hooks
 from ._lease import Admission
 from ._lifecycle import CLOSE_S, Drivers
-from ._presence import STARTING, Presence
+from ._presence import OFFLINE, STARTING, Presence
 
 log = logging.getLogger("jsnats.agent")
 
@@ -98,8 +98,10 @@ class Keeper:
         if unfinished and (lease is None or lease.epoch != unfinished):
             self._take("resume", LeaseRecord(holder="", epoch=unfinished))
             self._end(_reason_of(mirror.records.get(lease_key(self.exporter))))
-        elif lease and (unfinished or self._presence.previous is None or previous.state == "offline"):
+        elif lease and _was_held(self._presence.previous, unfinished):
             self._take("resume", lease)
+            if previous.state == "ending":
+                self._end(previous.reason or "it was being torn down when its agent was restarted")
         else:
             self._step("start")
             self._admission.free()
@@ -225,6 +227,8 @@ class Keeper:
         finally:
             work.cancel()
             await asyncio.wait({work})
+        if not work.cancelled():
+            work.result()  # raises what is wrong here
         if not self._over.done() and self.lease:
             self._step("prepared")
             self._admission.hold(self.lease)
@@ -241,7 +245,8 @@ class Keeper:
             log.error("%s", error)
             self._end(str(error))
         except HookFailed as failed:
-            self._on_hook_failed(failed)
+            if not self._over.done():  # else it failed because its calls were ended
+                self._on_hook_failed(failed)
 
     def _on_hook_failed(self, failed: HookFailed) -> None:
         if failed.policy != "warn":
@@ -262,12 +267,12 @@ class Keeper:
         why = f"the lease has ended: {reason}"
         self._admission.shut(f"{self.exporter} is being torn down, {_whose(self.lease)}{why}")
         self._step("over", reason)
-        self._calls.end_calls(why, lambda user: user == self.exporter)
+        self._calls.end_calls(why)
 
     async def _tear_down(self, reason: str) -> None:
         begin, lease = time.monotonic(), self.lease
         assert lease
-        await self._wait_for_calls(f"the lease has ended: {reason}", spared=self.exporter)
+        await self._wait_for_calls(f"the lease has ended: {reason}")
         try:
             await self._hooks.run("afterLease", lease)
         except HookFailed as failed:
@@ -284,9 +289,9 @@ class Keeper:
         if self._exit:
             self._failed(self._exit)
 
-    async def _wait_for_calls(self, reason: str, spared: str = "") -> None:
+    async def _wait_for_calls(self, reason: str) -> None:
         """Cancel the calls, again; wait for them and for the threads of the drivers, CLOSE_S at most."""
-        ending = self._calls.end_calls(reason, lambda user: user == spared)
+        ending = self._calls.end_calls(reason)
         await asyncio.gather(self._drivers.settle(), *([asyncio.wait(ending, timeout=CLOSE_S)] if ending else []))
 
     async def _until_free(self, reason: str) -> None:
@@ -320,6 +325,14 @@ class Keeper:
             epoch = self.lease.epoch if self.lease else 0
             state = STARTING if self._retiring and self.state == "available" else self.state
             self._presence.say(state, epoch=epoch, ended=self.ended, reason=self._reason)
+
+
+def _was_held(previous: PresenceRecord | None, unfinished: int) -> bool:
+    """Whether a lease that is there had been prepared, by what the last agent said. If that is not known it had: a board
+    that somebody works with must not be prepared again."""
+    if previous is None or previous.state == OFFLINE:
+        return True
+    return bool(unfinished) and previous.state != "preparing"
 
 
 def _decoded(record: Record) -> LeaseRecord | None:
