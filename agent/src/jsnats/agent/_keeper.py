@@ -328,7 +328,7 @@ class Keeper:
 
 
 def _was_held(previous: PresenceRecord | None, unfinished: int) -> bool:
-    """Whether a lease that is there had been prepared, by what the last agent said. If that is not known it had: a board
+    """Whether a lease that is there had been prepared, by what the last agent said. If nobody knows it had: a board
     that somebody works with must not be prepared again."""
     if previous is None or previous.state == OFFLINE:
         return True
