@@ -27,6 +27,7 @@ from jsnats.schemas import (
 )
 from jsnats.sdk import Bulk, Conflict, Connection, Context, Subscription, mirrored, open_connection, put_record
 
+from ._board import Board
 from ._control import Control
 from ._dispatch import Dispatcher
 from ._hooks import Hook, HookName, Hooks
@@ -165,10 +166,8 @@ class Exporter:
             self.connection, self._bulk, name, self.instance, self.nodes, admission, self._service, auth=spec.auth
         )
         self.dispatcher.executor.mark = self._recorders.mark
-        hooks = Hooks(name, spec.hooks, self.context, self._emit)
-        self.keeper = Keeper(
-            name, admission, self._presence, self.dispatcher, self.drivers, hooks, self._emit, self._fail
-        )
+        board = Board(name, self.dispatcher, self.drivers, Hooks(name, spec.hooks, self.context, self._emit))
+        self.keeper = Keeper(name, admission, self._presence, self.connection, board, self._emit, self._fail)
         self.dispatcher.look_up = self.keeper.look_up
 
     async def _serve(self) -> None:
