@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ._console_start import Start
     from ._context import DEFAULT_URL, Context, default_path, find_context
     from ._duplex import BlockingStream, DuplexStream, StreamReset
+    from ._duration import duration_text, parse_duration
     from ._events import store_event
     from ._follow import Delivered, follow
     from ._lab import AsyncLab, ExporterInfo, Job, Lab, connect, connect_async
@@ -52,6 +53,7 @@ _WHERE = {
     "_console_record": ("ConsoleRecord", "parse_record"),
     "_console_start": ("Start",),
     "_context": ("DEFAULT_URL", "Context", "default_path", "find_context"),
+    "_duration": ("duration_text", "parse_duration"),
     "_duplex": ("BlockingStream", "DuplexStream", "StreamReset"),
     "_lab": ("AsyncLab", "ExporterInfo", "Job", "Lab", "connect", "connect_async"),
     "_logs": ("read_logs",),
@@ -103,6 +105,7 @@ __all__ = [
     "default_path",
     "deliver",
     "drain",
+    "duration_text",
     "encode_arguments",
     "find_context",
     "follow",
@@ -110,6 +113,7 @@ __all__ = [
     "last_sequence",
     "mirrored",
     "open_connection",
+    "parse_duration",
     "parse_record",
     "put_record",
     "put_records",

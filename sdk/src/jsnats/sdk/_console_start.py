@@ -13,6 +13,7 @@ from jsnats.schemas import CONSOLE, ConfigurationError, ProtocolError, console_s
 
 from ._connection import Connection, Disconnected
 from ._console_record import BOOT, ConsoleRecord, parse_record
+from ._duration import is_duration, parse_duration
 from ._nats import Msg
 from ._replay import replay
 
@@ -21,8 +22,6 @@ Start = str | float | datetime | timedelta | None
 timedelta: so long ago; a number, datetime, "2026-01-31T03:14" or "03:14": that time; "@4711": that offset; any other
 text, or "mark:TEXT": the last marker whose text has it."""
 
-_UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
-_DURATION = re.compile(r"(?:\d+(?:\.\d+)?[dhms])+")
 _WINDOW = 4096
 """Messages of the stream that are looked through at first, from the newest back; then twice as many."""
 HELP = "a duration (10m), a time (03:14 or 2026-01-31T03:14), an offset (@4711), start, boot, or the text of a marker"
@@ -59,9 +58,8 @@ def _parse_text(text: str) -> Point | str:
         return text
     if re.fullmatch(r"@\d{1,18}", text):
         return text
-    if _DURATION.fullmatch(text):
-        seconds = sum(float(part[:-1]) * _UNITS[part[-1]] for part in re.findall(r"[\d.]+[dhms]", text))
-        return Point(time=_moment(time.time() - seconds))
+    if is_duration(text):
+        return Point(time=_moment(time.time() - parse_duration(text)))
     if re.fullmatch(r"\d{9,}(?:\.\d+)?", text):
         return Point(time=_moment(float(text)))
     moment = _clock(text)
