@@ -8,6 +8,7 @@ import secrets
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from typing import Any
 
 from jsnats.driver import Driver, build_tree, marker_sink, node_records
 from jsnats.schemas import BrokerError, LeasePolicy, TreeRecord, calls_of, ctls_of, interface_key, tree_key
@@ -15,6 +16,7 @@ from jsnats.sdk import Bulk, Conflict, Connection, Context, Subscription, open_c
 
 from ._control import Control
 from ._dispatch import Dispatcher
+from ._events import events_of, tell
 from ._lease import Admission
 from ._lifecycle import CLOSE_S, Drivers
 from ._logs import LogPublisher
@@ -57,6 +59,7 @@ class Exporter:
         self._bulk: Bulk
         self._recorders: Recorders
         self._admission = Admission(spec.name, spec.lease)
+        self._outbox = events_of(spec.name)
         self._subscriptions: list[Subscription] = []
         self._undo = AsyncExitStack()
 
@@ -70,6 +73,14 @@ class Exporter:
 
     async def __aexit__(self, *exc: object) -> None:
         await self.stop()
+
+    def events(self, type_: str, data: dict[str, Any], path: str = "") -> None:
+        """Tell the lab that something happened here, to the driver at `path` if to one; from any thread, at any time.
+
+        Never waits and never raises. What is told before `start` is stored when that has the name, what is told
+        after `stop` is not.
+        """
+        tell(self._outbox, self.spec.name, type_, data, path)
 
     async def start(self) -> None:
         """Connect, take the name, start the drivers, publish the tree, subscribe.
@@ -94,6 +105,8 @@ class Exporter:
         self._presence = Presence(self.connection, name, self.instance, self._on_lost)
         await self._presence.claim()
         self._undo.push_async_callback(self._release)
+        self._undo.push_async_callback(self._outbox.close)
+        self._outbox.open(self.connection)
         logs = LogPublisher(self.connection, name, self.nodes)
         self._undo.push_async_callback(logs.close)
         logs.open()
