@@ -14,6 +14,7 @@ from jsnats.driver import Driver, build_tree, marker_sink, node_records
 from jsnats.schemas import BrokerError, LeasePolicy, TreeRecord, calls_of, ctls_of, interface_key, tree_key
 from jsnats.sdk import Bulk, Conflict, Connection, Context, Subscription, open_connection, put_record
 
+from ._audit import Audit
 from ._control import Control
 from ._dispatch import Dispatcher
 from ._events import events_of, tell
@@ -60,6 +61,9 @@ class Exporter:
         self._recorders: Recorders
         self._admission = Admission(spec.name, spec.lease)
         self._outbox = events_of(spec.name)
+        self._audit = Audit(self.events)
+        for driver in self.drivers.own:
+            vars(driver)["_events"] = self._outbox.put
         self._subscriptions: list[Subscription] = []
         self._undo = AsyncExitStack()
 
@@ -80,6 +84,8 @@ class Exporter:
         Never waits and never raises. What is told before `start` is stored when that has the name, what is told
         after `stop` is not.
         """
+        if type_ == "lease.torn-down":
+            self._audit.flush()  # what was done under a lease is told before its end
         tell(self._outbox, self.spec.name, type_, data, path)
 
     async def start(self) -> None:
@@ -101,7 +107,7 @@ class Exporter:
         self._undo.push_async_callback(self.connection.close)
         self._bulk = Bulk(self.connection)
         self._undo.push_async_callback(self._bulk.close)
-        self._recorders = Recorders(self.connection, name, self.drivers.own)
+        self._recorders = Recorders(self.connection, name, self.drivers.own, self.events)
         self._presence = Presence(self.connection, name, self.instance, self._on_lost)
         await self._presence.claim()
         self._undo.push_async_callback(self._release)
@@ -141,8 +147,17 @@ class Exporter:
     async def _serve(self) -> None:
         name = self.spec.name
         service = Service(self.connection, name, self.instance, version("jsnats"), self.nodes.values())
+        self._undo.callback(self._audit.flush)
         self.dispatcher = Dispatcher(
-            self.connection, self._bulk, name, self.instance, self.nodes, self._admission, service, auth=self.spec.auth
+            self.connection,
+            self._bulk,
+            name,
+            self.instance,
+            self.nodes,
+            self._admission,
+            service,
+            self._audit,
+            auth=self.spec.auth,
         )
         self.dispatcher.executor.mark = self._recorders.mark
         self._undo.push_async_callback(self.dispatcher.cancel_all, "the exporter is stopping", CLOSE_S)
