@@ -16,6 +16,7 @@ from ._console_record import BOOT, ConsoleRecord, parse_record
 from ._duration import is_duration, parse_duration
 from ._nats import Msg
 from ._replay import replay
+from ._since import bounded, clock_time
 
 Start = str | float | datetime | timedelta | None
 """`None` or "now": only what comes; "start": all that is stored; "boot": the last power-on; "10m", "1h30m" or a
@@ -43,11 +44,11 @@ def parse_since(since: Start) -> Point | str:
     Times of day are local; one that is still to come was yesterday's. Raises ConfigurationError.
     """
     if isinstance(since, timedelta):
-        return Point(time=_moment(time.time() - since.total_seconds()))
+        return Point(time=bounded(time.time() - since.total_seconds()))
     if isinstance(since, datetime):
-        return Point(time=_moment(since.timestamp()))
+        return Point(time=bounded(since.timestamp()))
     if isinstance(since, (int, float)):
-        return Point(time=_moment(since))
+        return Point(time=bounded(since))
     return _parse_text((since or "now").strip())
 
 
@@ -59,31 +60,13 @@ def _parse_text(text: str) -> Point | str:
     if re.fullmatch(r"@\d{1,18}", text):
         return text
     if is_duration(text):
-        return Point(time=_moment(time.time() - parse_duration(text)))
-    if re.fullmatch(r"\d{9,}(?:\.\d+)?", text):
-        return Point(time=_moment(float(text)))
-    moment = _clock(text)
-    return Point(time=_moment(moment)) if moment is not None else f"mark:{text}"
-
-
-def _clock(text: str) -> float | None:
-    """Unix time of a date, or of a time of day."""
-    if re.fullmatch(r"\d\d?:\d\d(?::\d\d)?", text):
-        today = datetime.fromisoformat(f"{datetime.now():%Y-%m-%d}T{text:0>5}")
-        return (today if today <= datetime.now() else today - timedelta(days=1)).timestamp()
-    try:
-        return datetime.fromisoformat(text).timestamp()
-    except ValueError:
-        return None
+        return Point(time=bounded(time.time() - parse_duration(text)))
+    moment = clock_time(text)
+    return Point(time=bounded(moment)) if moment is not None else f"mark:{text}"
 
 
 def _end(newest: ConsoleRecord) -> int | None:
     return newest.end if newest.offset >= 0 else None
-
-
-def _moment(seconds: float) -> float:
-    # What a time in the broker's language can be; all that is stored is younger than that.
-    return min(max(seconds, 0.0), 4e9)
 
 
 class Finder:
