@@ -120,7 +120,7 @@ async def test_follows_from_a_moment_on(bench: Connection, lab: AsyncLab) -> Non
 
 
 async def test_sync_code_follows_through_an_outage(own_broker: TestBroker, bench: Connection, sync_lab: Lab) -> None:
-    """What comes after the call of `events` is seen, nothing is lost, nothing comes twice, over two kills of the broker."""
+    """What comes after the call of `events` is seen, nothing is lost, nothing comes twice, over two kills."""
     found: list[int] = []
     await tell(bench, "driver.outage")  # before: not seen
     events = await asyncio.to_thread(sync_lab.events, type="driver.outage", follow=True)
