@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pydantic.dataclasses import dataclass
 
-from jsnats.agent import Exporter, Spec, _logs
+from jsnats.agent import Exporter, Spec, _outbox
 from jsnats.agent._logs import BACKLOG, LINE
 from jsnats.broker.testing import TestBroker, running_broker
 from jsnats.driver import Driver, export
@@ -150,7 +150,7 @@ async def test_a_lost_answer_doubles_nothing(
             raise TimeoutError
         return revision
 
-    monkeypatch.setattr(_logs, "put_record", put)
+    monkeypatch.setattr(_outbox, "put_record", put)
     talking = Talking.on(own_broker, "unsure")
     async with talking.exporter:
         for number, text in enumerate(("one", "two", "three")):

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from ._console_start import Start
     from ._context import DEFAULT_URL, Context, default_path, find_context
     from ._duplex import BlockingStream, DuplexStream, StreamReset
-    from ._events import store_event
+    from ._duration import duration_text, parse_duration
+    from ._events import StoredEvent, store_event
     from ._follow import Delivered, follow
     from ._lab import AsyncLab, ExporterInfo, Job, Lab, connect, connect_async
     from ._logs import read_logs
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from ._pipe import Pipe, Taker, chunks, deliver
     from ._replay import last_sequence, replay
     from ._results import AsyncResults, ResultStream
+    from ._since import Since
     from ._sync import drain
 
 _WHERE = {
@@ -40,7 +42,7 @@ _WHERE = {
     "_blobs_sync": ("BlockingBlobs",),
     "_chunks": ("read_blob",),
     "_buckets": ("Conflict", "Record", "Write", "last_record", "put_record", "put_records"),
-    "_events": ("store_event",),
+    "_events": ("StoredEvent", "store_event"),
     "_follow": ("Delivered", "follow"),
     "_mirror": ("Mirror", "mirrored"),
     "_bulk": ("Bulk",),
@@ -52,6 +54,7 @@ _WHERE = {
     "_console_record": ("ConsoleRecord", "parse_record"),
     "_console_start": ("Start",),
     "_context": ("DEFAULT_URL", "Context", "default_path", "find_context"),
+    "_duration": ("duration_text", "parse_duration"),
     "_duplex": ("BlockingStream", "DuplexStream", "StreamReset"),
     "_lab": ("AsyncLab", "ExporterInfo", "Job", "Lab", "connect", "connect_async"),
     "_logs": ("read_logs",),
@@ -59,6 +62,7 @@ _WHERE = {
     "_pipe": ("Pipe", "Taker", "chunks", "deliver"),
     "_replay": ("last_sequence", "replay"),
     "_results": ("AsyncResults", "ResultStream"),
+    "_since": ("Since",),
     "_sync": ("drain",),
 }
 _MODULE = {name: module for module, names in _WHERE.items() for name in names}
@@ -92,7 +96,9 @@ __all__ = [
     "Pipe",
     "Record",
     "ResultStream",
+    "Since",
     "Start",
+    "StoredEvent",
     "StreamReset",
     "Subscription",
     "Taker",
@@ -103,6 +109,7 @@ __all__ = [
     "default_path",
     "deliver",
     "drain",
+    "duration_text",
     "encode_arguments",
     "find_context",
     "follow",
@@ -110,6 +117,7 @@ __all__ = [
     "last_sequence",
     "mirrored",
     "open_connection",
+    "parse_duration",
     "parse_record",
     "put_record",
     "put_records",
