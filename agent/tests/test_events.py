@@ -162,7 +162,8 @@ async def test_what_is_emitted_before_the_start_and_while_stopping_is_stored(
     async with exporter:
         exporter.events("hook.started", {"hook": "beforeLease"})
     assert [each.type for each in await stored(reader, "eager")] == [
-        *("driver.waiting", "driver.started", "hook.started", "driver.stopped")
+        *("driver.waiting", "driver.started", "exporter.online", "hook.started"),
+        *("exporter.offline", "driver.stopped"),
     ]
 
 
