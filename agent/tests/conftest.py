@@ -67,6 +67,20 @@ class Leases:
         """Delete the record, with the reason."""
         await put_record(self.connection, lease_key(exporter), LeaseEnd(reason=reason).encode(), delete=True)
 
+    async def clear(self) -> None:
+        """Let the next test find a `bench` that nobody has ever held."""
+        await put_record(self.connection, lease_key("bench"), b"", delete=True)
+        while self.state("bench") in ("preparing", "leased", "ending"):
+            self.presence.updated.clear()
+            await self.presence.updated.wait()
+        if self.state("bench") == "gone":
+            await put_record(self.connection, presence_key("bench"), b"", delete=True)
+
+    def state(self, exporter: str) -> str:
+        """What an exporter says that it is."""
+        found = self.presence.get(presence_key(exporter))
+        return PresenceRecord.decode(found.body).state if found else "gone"
+
     async def until(self, state: str, exporter: str = "bench", **fields: Any) -> PresenceRecord:
         """Wait until an exporter says that it is in a state, and what else is named."""
         wanted = {"state": state, **fields}
@@ -83,8 +97,9 @@ class Leases:
 async def _leases(broker: TestBroker) -> AsyncIterator[Leases]:
     connection = await open_connection(broker.context())
     async with mirrored(connection, PRESENCE.name, presence_key("*")) as presence:
-        yield Leases(connection, presence)
-        await put_record(connection, lease_key("bench"), b"", delete=True)
+        leases = Leases(connection, presence)
+        yield leases
+        await leases.clear()
     await connection.close()
 
 

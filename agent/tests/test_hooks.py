@@ -16,19 +16,25 @@ from jsnats.agent import Exporter, Hook, Spec
 from jsnats.agent.testing import Board
 from jsnats.broker.testing import TestBroker
 from jsnats.common.exceptions import LeaseRequired
-from jsnats.schemas import LOGS, LogRecord, log_subject
+from jsnats.schemas import EVENTS, LOGS, Event, LogRecord, log_subject
 from jsnats.sdk import AsyncLab, follow
 
 
 @asynccontextmanager
 async def hosted(broker: TestBroker, **hooks: Any) -> AsyncIterator[Exporter]:
-    """`bench` with a Board and these hooks. `events` has what it tells, `lost` whether it ended."""
+    """`bench` with a Board and these hooks; `told` of it has its events."""
     made: Mapping[Any, Hook] = {
         name: hook if isinstance(hook, Hook) else Hook(script=hook) for name, hook in hooks.items()
     }
     exporter = Exporter(Spec(name="bench", root=Board(), lease="required", hooks=made), broker.context("bench"))
     told: list[tuple[str, dict[str, Any]]] = []
-    exporter.events = lambda type_, data, path: told.append((type_, data))
+    tell = exporter.events
+
+    def events(type_: str, data: dict[str, Any], path: str = "") -> None:
+        told.append((type_, data))
+        tell(type_, data, path)
+
+    exporter.events = events  # type: ignore[method-assign]
     exporter.told = told  # type: ignore[attr-defined]
     async with exporter:
         yield exporter
@@ -193,3 +199,21 @@ async def test_a_hook_works_with_the_drivers(broker: TestBroker, leases: Any, tm
         await one_lease(leases)
     assert (tmp_path / "was_on").read_text() == "true\n"
     assert (tmp_path / "counted").read_text().split() == ["0", "1", "2"]
+
+
+async def test_what_happened_is_told_to_the_lab(broker: TestBroker, leases: Any) -> None:
+    """The story of a lease as anybody reads it, hooks and all."""
+    begin = leases.presence.now()
+    async with hosted(broker, beforeLease="true", afterLease="exit 4"):
+        await one_lease(leases)
+    types = []
+    async for each in follow(leases.connection, EVENTS.name, "jsnats.event.bench.>", since=begin):
+        types.append(Event.decode(each.message.data).type)
+        if types[-1] == "exporter.offline":
+            break
+    assert types == [
+        "exporter.online",
+        *("hook.started", "hook.finished", "lease.ready"),
+        *("hook.started", "hook.finished", "lease.torn-down"),
+        "exporter.offline",
+    ]

@@ -200,8 +200,10 @@ async def test_a_caller_who_knows_more_than_the_agent(
     """A call with an epoch that the agent has not heard of makes it read the record; one that is no lease's at all is
     refused then."""
     async with exporter_of(broker, Board(), "required"):
-        monkeypatch.setattr(Mirror, "_take", lambda self, each: None)  # nothing is heard of a grant
-        lease = await leases.grant("tester")
+        with monkeypatch.context() as deaf:
+            deaf.setattr(Mirror, "_take", lambda self, each: None)  # nothing is heard of a grant
+            lease = await leases.grant("tester")
+            await call(lab, "ping", 1, epoch=lease.epoch)
         await call(lab, "ping", 1, epoch=lease.epoch)
         with pytest.raises(LeaseRequired, match=f"epoch {lease.epoch + 99} on bench has ended"):
             await call(lab, "ping", 1, epoch=lease.epoch + 99)
@@ -271,6 +273,44 @@ async def test_a_lease_that_ended_without_its_agent_is_torn_down(
         told = await leases.until("available", ended=lease.epoch)
         assert told.reason == "released meanwhile"
         assert board.told == ["reset", "close"]
+
+
+@pytest.mark.parametrize(
+    ("state", "told"),
+    [
+        ("preparing", ["reset", "reset"]),
+        ("available", ["reset", "reset"]),
+        ("leased", ["reset"]),
+        ("offline", ["reset"]),
+        ("ending", ["reset", "close"]),
+    ],
+)
+async def test_what_the_last_agent_left(broker: TestBroker, leases: Any, state: str, told: list[str]) -> None:
+    """A lease that it was preparing, or had not heard of, is prepared; one that it held goes on; one that it tore down
+    is torn down again."""
+    lease = await leases.grant()
+    epoch = 0 if state == "available" else lease.epoch
+    left = PresenceRecord(instance="3fef62b51a737382", state=state, epoch=epoch, reason="its time is up")
+    await put_record(leases.connection, presence_key("bench"), left.encode())
+    board = Board()
+    async with exporter_of(broker, board, "required"):
+        if state == "ending":
+            assert (await leases.until("available", ended=lease.epoch)).reason == "its time is up"
+        else:
+            await leases.until("leased", epoch=lease.epoch)
+        assert board.told == told
+
+
+async def test_an_agent_that_is_stopped_tells_the_next_one(broker: TestBroker, leases: Any) -> None:
+    """What had ended, and was still on record, does not come back."""
+    async with exporter_of(broker, Board(), "required"):
+        lease = await leases.grant(for_s=0.1)
+        await leases.until("available", ended=lease.epoch)
+    await leases.until("gone")
+    board = Board()
+    async with exporter_of(broker, board, "required"):
+        await leases.until("available", ended=lease.epoch)
+        assert board.told == ["reset"]
 
 
 async def test_the_clock_of_the_host_does_not_matter(broker: TestBroker, leases: Any) -> None:

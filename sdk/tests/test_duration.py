@@ -1,60 +1,36 @@
-"""Durations and times, as people write them."""
+"""Durations, read and written."""
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
-
 import pytest
 
-from jsnats.common.exceptions import ConfigurationError
-from jsnats.sdk import duration_text, moment_of, seconds_of, signed_seconds
-
-NOW = datetime(2026, 1, 31, 12, 0).timestamp()
+from jsnats.schemas import ConfigurationError
+from jsnats.sdk import duration_text, parse_duration
 
 
 @pytest.mark.parametrize(
-    ("said", "seconds"),
-    [
-        ("30m", 1800),
-        ("1h30m", 5400),
-        ("1d", 86400),
-        ("1.5h", 5400),
-        ("90", 90),
-        (2.5, 2.5),
-        (timedelta(hours=2), 7200),
-    ],
+    ("text", "seconds"),
+    [("90s", 90), ("10m", 600), ("1h30m", 5400), ("2d", 172800), ("0.5s", 0.5), (" 1d12h ", 129600), ("0s", 0)],
 )
-def test_a_duration_is_text_a_number_or_a_timedelta(said: str | float | timedelta, seconds: float) -> None:
-    """All mean seconds."""
-    assert seconds_of(said) == seconds
+def test_reads_durations(text: str, seconds: float) -> None:
+    """Numbers with units, one after the other, are added up."""
+    assert parse_duration(text) == seconds
 
 
-@pytest.mark.parametrize("said", ["soon", "30 m", "-5m", "", "inf", -1.0])
-def test_what_is_no_duration_is_refused(said: str | float) -> None:
-    """The message shows what to write."""
-    with pytest.raises(ConfigurationError, match="30m"):
-        seconds_of(said)
-
-
-def test_a_lease_is_shortened_by_a_minus_sign() -> None:
-    """Text, number and timedelta alike."""
-    assert [signed_seconds(each) for each in ("-10m", -600, timedelta(minutes=-10), "10m")] == [-600, -600, -600, 600]
+@pytest.mark.parametrize("text", ["", "10", "m", "1h 30m", "-5m", "1w", "ten minutes", "1.2.3s"])
+def test_refuses_what_is_no_duration(text: str) -> None:
+    """Anything else is refused with an example: a bare number might be minutes."""
+    with pytest.raises(ConfigurationError, match="like 90s, 10m, 1h30m or 2d"):
+        parse_duration(text)
 
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0.2, "0 s"), (59.6, "1 min"), (75, "1 min 15 s"), (3599, "1 h"), (5400, "1 h 30 min"), (90000, "1 d 1 h")],
+    [
+        *[(0, "0s"), (0.25, "0.2s"), (9.96, "10s"), (59.7, "1m"), (90, "1m30s"), (600, "10m"), (3600, "1h")],
+        *[(3661, "1h1m"), (5400, "1h30m"), (86400, "1d"), (90061, "1d1h"), (86460, "1d"), (-90, "-1m30s")],
+    ],
 )
-def test_a_duration_is_shown_in_its_two_largest_units(seconds: float, text: str) -> None:
-    """Seconds are left out from ten minutes on."""
+def test_writes_durations(seconds: float, text: str) -> None:
+    """Two units at most: more would not be read."""
     assert duration_text(seconds) == text
-
-
-def test_a_time_of_day_is_the_next_one() -> None:
-    """A date stands for itself, a duration counts from now."""
-    assert moment_of("22:30", NOW) == NOW + 10.5 * 3600
-    assert moment_of("08:00", NOW) == NOW + 20 * 3600
-    assert moment_of("2h", NOW) == NOW + 7200
-    assert moment_of("2026-02-01T00:00", NOW) == NOW + 12 * 3600
-    with pytest.raises(ConfigurationError, match="22:30"):
-        moment_of("tomorrow", NOW)

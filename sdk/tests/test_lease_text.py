@@ -38,7 +38,7 @@ LEASE = LeaseInfo(
 def test_a_lease_in_a_table() -> None:
     """With the beginning of its id; a booking with both of its times."""
     until = clock(NOW + 5400)
-    assert lease_row(LEASE) == ("fedcba98", "active", "ann,bob", "b1,b2", "1 h 30 min", until, "-")
+    assert lease_row(LEASE) == ("fedcba98", "active", "ann,bob", "b1,b2", "1h30m", until, "-")
     assert lease_row(replace(LEASE, state="booked"))[5] == f"{clock(NOW)} - {until}"
     assert lease_row(replace(LEASE, end=0.0, remaining=None))[4:6] == ("-", "-")
 
@@ -46,15 +46,15 @@ def test_a_lease_in_a_table() -> None:
 def test_a_wait_in_a_table() -> None:
     """With the latest start, if anybody knows one."""
     row = wait_row(WAIT)
-    assert row[:6] == ("2", "01234567", "ann", "board=rpi4 and board=server", "1 h", "0")
-    assert row[6] == f"{clock(NOW + 600)} (in 10 min)"
+    assert row[:6] == ("2", "01234567", "ann", "board=rpi4 and board=server", "1h", "0")
+    assert row[6] == f"{clock(NOW + 600)} (in 10m)"
     assert wait_row(replace(WAIT, start=None, waits=None))[6] == "not known"
 
 
 @pytest.mark.parametrize(
     ("waits", "text"),
     [
-        (600.0, f"position 2, it starts at {clock(NOW + 600)} at the latest, in 10 min"),
+        (600.0, f"position 2, it starts at {clock(NOW + 600)} at the latest, in 10m"),
         (0.2, "position 2, it starts as soon as the board is torn down"),
         (None, "position 2, nothing that fits is there: it starts when that comes back"),
     ],
@@ -70,7 +70,7 @@ def test_why_an_exporter_is_as_it_is() -> None:
     away = ExporterInfo(name="b1", reason="killed", since=NOW, comment="new fan")
     assert remark(away) == f"new fan; killed; since {clock(NOW)}"
     held = ExporterInfo(name="b1", state="leased", holder="ann", end=NOW + 3600.5)
-    assert remark(held) == f"until {clock(NOW + 3600)} (1 h)"
+    assert remark(held) == f"until {clock(NOW + 3600)} (1h)"
     free = ExporterInfo(name="b1", state="available")
     assert remark(free) == "-"
     assert state_text(replace(free, disabled=True)) == "disabled"

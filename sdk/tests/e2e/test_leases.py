@@ -451,7 +451,7 @@ def test_a_shell_gives_back(broker: TestBroker, lab: Lab) -> None:
         said = said[said.index(text) + len(text) :]
 
     try:
-        wait_for(b"20 min from now")
+        wait_for(b"20m from now")
         wait_for(b"(b1) $ ")
         (info,) = lab.leases()
         assert info.tether == 600

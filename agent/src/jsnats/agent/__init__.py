@@ -4,7 +4,8 @@ What is where:
 
     _exporter.py   one exporter, from start to stop; _lifecycle.py its drivers; _agent.py several in one process,
                    _reload.py as their files change
-    _keeper.py     its lease, from grant to teardown: its states; _hooks.py the scripts before and after
+    _keeper.py     its lease, from grant to teardown: its states; _board.py what that does to calls and drivers,
+                   _hooks.py the scripts before and after
     _dispatch.py   a call between its arrival and its start; _checks.py its headers, _lease.py who may call
     _execute.py    running it; _runner.py where a driver's methods run
     _produce.py    a generator, turned into batches; _publish.py batches, stored in order

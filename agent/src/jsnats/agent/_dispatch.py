@@ -33,6 +33,7 @@ from jsnats.schemas import (
 from jsnats.sdk import Bulk, Connection, Message
 
 from ._answers import Answers, error_answer
+from ._audit import Audit
 from ._checks import call_id, check_retry, deadline_at, find, number, window_of
 from ._execute import Executor
 from ._lease import Admission, Behind
@@ -66,6 +67,7 @@ class Dispatcher:
         nodes: dict[str, Node],
         admission: Admission,
         service: Service,
+        audit: Audit,
         *,
         auth: bool = True,
     ) -> None:
@@ -76,7 +78,7 @@ class Dispatcher:
         self.auth = auth
         self.table = CallTable()
         self.answers = Answers(connection, instance, self.table)
-        self.executor = Executor(exporter, nodes, self.answers, service.stats, bulk)
+        self.executor = Executor(exporter, nodes, self.answers, service.stats, bulk, audit)
         self.look_up: Callable[[], Awaitable[None]] = _nothing_newer
         self._since = time.monotonic()
         self._awaited: dict[OpenCall, float | None] = {}
@@ -215,6 +217,7 @@ class Dispatcher:
     async def _look(self) -> None:
         now = time.monotonic()
         self.table.forget()
+        self.executor.audit.look(self.table.running())
         back = asyncio.get_running_loop().time() - self.connection.reconnected_at
         settled = self.connection.connected.is_set() and back > RECONNECT_GRACE_S
         for call in self.table.running():

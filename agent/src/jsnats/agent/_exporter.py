@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -27,8 +27,11 @@ from jsnats.schemas import (
 )
 from jsnats.sdk import Bulk, Conflict, Connection, Context, Subscription, mirrored, open_connection, put_record
 
+from ._audit import Audit
+from ._board import Board
 from ._control import Control
 from ._dispatch import Dispatcher
+from ._events import events_of, tell
 from ._hooks import Hook, HookName, Hooks
 from ._keeper import Keeper
 from ._lease import Admission
@@ -40,8 +43,6 @@ from ._resources import AgentResources, FileSettings
 from ._service import Service
 
 log = logging.getLogger("jsnats.agent")
-
-Events = Callable[[str, dict[str, Any], str], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,8 +62,6 @@ class Exporter:
     """Serves one tree. `async with` starts and stops it; `lost` is set when it cannot go on, `error` says why: another
     agent took the name over, a hook ended it.
 
-    `events` takes what happens: type, data, and the path of the driver it is about.
-
     Raises ConfigurationError for a tree that cannot be.
     """
 
@@ -72,7 +71,6 @@ class Exporter:
         self.instance = secrets.token_hex(8)
         self.lost = asyncio.Event()
         self.error: JsnatsError = NameTaken(f"exporter {spec.name!r} was taken over by another agent")
-        self.events: Events = lambda type_, data, path: None
         self.nodes = build_tree(spec.root)
         self.drivers = Drivers(spec.name, spec.root, self.nodes)
         self.connection: Connection
@@ -81,6 +79,10 @@ class Exporter:
         self._presence: Presence
         self._bulk: Bulk
         self._recorders: Recorders
+        self._outbox = events_of(spec.name)
+        self._audit = Audit(self.events)
+        for driver in self.drivers.own:
+            vars(driver)["_events"] = self._outbox.put
         self._subscriptions: list[Subscription] = []
         self._undo = AsyncExitStack()
 
@@ -94,6 +96,16 @@ class Exporter:
 
     async def __aexit__(self, *exc: object) -> None:
         await self.stop()
+
+    def events(self, type_: str, data: dict[str, Any], path: str = "") -> None:
+        """Tell the lab that something happened here, to the driver at `path` if to one; from any thread, at any time.
+
+        Never waits and never raises. What is told before `start` is stored when that has the name, what is told
+        after `stop` is not.
+        """
+        if type_ == "lease.torn-down":
+            self._audit.flush()  # what was done under a lease is told before its end
+        tell(self._outbox, self.spec.name, type_, data, path)
 
     async def start(self) -> None:
         """Connect, take the name, start the drivers, publish the tree, subscribe.
@@ -114,10 +126,12 @@ class Exporter:
         self._undo.push_async_callback(self.connection.close)
         self._bulk = Bulk(self.connection)
         self._undo.push_async_callback(self._bulk.close)
-        self._recorders = Recorders(self.connection, name, self.drivers.own)
+        self._recorders = Recorders(self.connection, name, self.drivers.own, self.events)
         self._presence = Presence(self.connection, name, self.instance, self._on_lost)
         await self._presence.claim()
         self._undo.push_async_callback(self._release)
+        self._undo.push_async_callback(self._outbox.close)
+        self._outbox.open(self.connection)
         logs = LogPublisher(self.connection, name, self.nodes)
         self._undo.push_async_callback(logs.close)
         logs.open()
@@ -132,7 +146,7 @@ class Exporter:
         mirror = mirrored(self.connection, LAB.name, lease_key(name), self.keeper.on_record)
         self.keeper.begin(await self._undo.enter_async_context(mirror))
         await self._serve()
-        self._emit("exporter.online", {"instance": self.instance, "host": gethostname(), "version": version("jsnats")})
+        self.events("exporter.online", {"instance": self.instance, "host": gethostname(), "version": version("jsnats")})
         self._undo.callback(self._emit_offline)
         keeping = asyncio.create_task(self.keeper.run(), name=f"lease of {name}")
         keeping.add_done_callback(self._on_kept)
@@ -162,17 +176,24 @@ class Exporter:
         self._service = Service(self.connection, name, self.instance, version("jsnats"), self.nodes.values())
         admission = Admission(name, spec.lease, lambda: self.keeper.now())
         self.dispatcher = Dispatcher(
-            self.connection, self._bulk, name, self.instance, self.nodes, admission, self._service, auth=spec.auth
+            self.connection,
+            self._bulk,
+            name,
+            self.instance,
+            self.nodes,
+            admission,
+            self._service,
+            self._audit,
+            auth=spec.auth,
         )
         self.dispatcher.executor.mark = self._recorders.mark
-        hooks = Hooks(name, spec.hooks, self.context, self._emit)
-        self.keeper = Keeper(
-            name, admission, self._presence, self.dispatcher, self.drivers, hooks, self._emit, self._fail
-        )
+        board = Board(name, self.dispatcher, self.drivers, Hooks(name, spec.hooks, self.context, self.events))
+        self.keeper = Keeper(name, admission, self._presence, self.connection, board, self.events, self._fail)
         self.dispatcher.look_up = self.keeper.look_up
 
     async def _serve(self) -> None:
         name = self.spec.name
+        self._undo.callback(self._audit.flush)
         self._undo.push_async_callback(self.dispatcher.cancel_all, "the exporter is stopping", CLOSE_S)
         self._undo.push_async_callback(self._unsubscribe)
         control = Control(self.dispatcher)
@@ -205,13 +226,10 @@ class Exporter:
             log.error("exporter %s: keeping its lease failed", self.spec.name, exc_info=error)
             self._fail(JsnatsError(f"exporter {self.spec.name}: keeping its lease failed: {error}"))
 
-    def _emit(self, type_: str, data: dict[str, Any]) -> None:
-        self.events(type_, data, "")
-
     def _emit_offline(self) -> None:
         if not self.lost.is_set() or not isinstance(self.error, NameTaken):  # else another agent has it
             reason = str(self.error) if self.lost.is_set() else "its agent was stopped"
-            self._emit("exporter.offline", {"reason": reason, "instance": self.instance})
+            self.events("exporter.offline", {"reason": reason, "instance": self.instance})
 
     async def _unsubscribe(self) -> None:
         while self._subscriptions:

@@ -68,10 +68,6 @@ class Hooks:
         self._emit = emit
         self._log = logging.getLogger(f"jsnats.driver.{exporter}")
 
-    def has(self, name: HookName) -> bool:
-        """Whether there is such a hook."""
-        return name in self.hooks
-
     async def run(self, name: HookName, lease: LeaseRecord) -> None:
         """Run that hook, if there is one. Raises HookFailed; cancelling kills it."""
         hook = self.hooks.get(name)

@@ -30,13 +30,12 @@ from jsnats.schemas import (
     lease_key,
     unescape_user,
 )
-from jsnats.sdk import Mirror, Record, last_record
+from jsnats.sdk import Connection, Mirror, Record, last_record
 
-from ._dispatch import Dispatcher
-from ._hooks import HookFailed, Hooks
+from ._board import Board
+from ._hooks import HookFailed
 from ._lease import Admission
-from ._lifecycle import CLOSE_S, Drivers
-from ._presence import STARTING, Presence
+from ._presence import OFFLINE, STARTING, Presence
 
 log = logging.getLogger("jsnats.agent")
 
@@ -57,9 +56,8 @@ class Keeper:
         exporter: str,
         admission: Admission,
         presence: Presence,
-        calls: Dispatcher,
-        drivers: Drivers,
-        hooks: Hooks,
+        connection: Connection,
+        board: Board,
         emit: Emit,
         failed: Callable[[JsnatsError], None],
     ) -> None:
@@ -69,9 +67,8 @@ class Keeper:
         self.lease: LeaseRecord | None = None  # while it is prepared, held or torn down
         self._admission = admission
         self._presence = presence
-        self._calls = calls
-        self._drivers = drivers
-        self._hooks = hooks
+        self._connection = connection
+        self._board = board
         self._emit = emit
         self._failed = failed
         self._public = False
@@ -98,8 +95,10 @@ class Keeper:
         if unfinished and (lease is None or lease.epoch != unfinished):
             self._take("resume", LeaseRecord(holder="", epoch=unfinished))
             self._end(_reason_of(mirror.records.get(lease_key(self.exporter))))
-        elif lease and (unfinished or self._presence.previous is None or previous.state == "offline"):
+        elif lease and _was_held(self._presence.previous, unfinished):
             self._take("resume", lease)
+            if previous.state == "ending":
+                self._end(previous.reason or "it was being torn down when its agent was restarted")
         else:
             self._step("start")
             self._admission.free()
@@ -116,8 +115,10 @@ class Keeper:
             self._granted.set()
         elif self._over.done():
             return  # what comes next is seen when this one is torn down
-        elif lease is None:
+        elif not record.body:
             self._end(_reason_of(record))
+        elif lease is None:
+            return  # it cannot be read; that was told
         elif lease.epoch != mine.epoch:
             self._end("another lease has taken its place")
         else:
@@ -142,7 +143,7 @@ class Keeper:
         key = lease_key(self.exporter)
         with suppress(BrokerError, TimeoutError):
             async with asyncio.timeout(LOOK_UP_S):
-                if record := await last_record(self._calls.connection, LAB.name, key):
+                if record := await last_record(self._connection, LAB.name, key):
                     self._mirror.apply(key, record)
                 while self._recorded() and self.state != "leased":
                     self._moved.clear()
@@ -176,7 +177,7 @@ class Keeper:
             self._tell()
 
     async def _next(self) -> LeaseRecord:
-        while self._retiring or not (lease := self._recorded()):
+        while self._retiring or self._exit or not (lease := self._recorded()):
             self._granted.clear()
             await self._granted.wait()
         return lease
@@ -187,19 +188,14 @@ class Keeper:
         self._step(step)
         if self.state == "preparing":
             self._admission.shut(self._preparing(lease))
-            self._end_calls_of_others(lease)
+            self._board.give_to(lease)
         else:
             self._admission.hold(lease)
         self._keep_time(lease)
 
     def _preparing(self, lease: LeaseRecord) -> str:
-        what = "the beforeLease hook runs, " if self._hooks.has("beforeLease") else ""
+        what = "the beforeLease hook runs, " if self._board.has_hook("beforeLease") else ""
         return f"{self.exporter} is being prepared for {_holder(lease)}: {what}try again when it is leased"
-
-    def _end_calls_of_others(self, lease: LeaseRecord) -> set[asyncio.Task[None]]:
-        return self._calls.end_calls(
-            f"the lease went to {_holder(lease)}", lambda user: user == self.exporter or lease.admits(user)
-        )
 
     def _keep_time(self, lease: LeaseRecord) -> None:
         """Have it end at its end. The broker's clock is asked once, here; then the own monotonic one counts."""
@@ -216,38 +212,38 @@ class Keeper:
         self._keep_time(lease)
         if self.state == "leased":
             self._admission.hold(lease)
-        self._end_calls_of_others(lease)
+        self._board.give_to(lease)
 
     async def _prepare(self) -> None:
-        work = asyncio.ensure_future(self._make_ready())
+        assert self.lease
+        work = asyncio.ensure_future(self._make_ready(self.lease))
         try:
             await asyncio.wait((work, self._over), return_when=asyncio.FIRST_COMPLETED)
         finally:
             work.cancel()
             await asyncio.wait({work})
-        if not self._over.done() and self.lease:
+        if not work.cancelled():
+            work.result()  # raises what is wrong here
+        if not self._over.done():
             self._step("prepared")
             self._admission.hold(self.lease)
             self._emit("lease.ready", _about(self.lease))
 
-    async def _make_ready(self) -> None:
-        assert self.lease
-        if ending := self._end_calls_of_others(self.lease):
-            await asyncio.wait(ending, timeout=CLOSE_S)
+    async def _make_ready(self, lease: LeaseRecord) -> None:
         try:
-            await self._drivers.reset()
-            await self._hooks.run("beforeLease", self.lease)
+            await self._board.make_ready(lease)
         except ConfigurationError as error:
             log.error("%s", error)
             self._end(str(error))
         except HookFailed as failed:
-            self._on_hook_failed(failed)
+            if not self._over.done():  # else it failed because its calls were ended
+                self._on_hook_failed(failed)
 
     def _on_hook_failed(self, failed: HookFailed) -> None:
-        if failed.policy != "warn":
-            self._end(str(failed))
         if failed.policy == "exit":
             self._exit = failed
+        if failed.policy != "warn":
+            self._end(str(failed))
 
     # ------------------------------------------------------------------ teardown
 
@@ -262,20 +258,15 @@ class Keeper:
         why = f"the lease has ended: {reason}"
         self._admission.shut(f"{self.exporter} is being torn down, {_whose(self.lease)}{why}")
         self._step("over", reason)
-        self._calls.end_calls(why, lambda user: user == self.exporter)
+        self._board.end_calls(why)
 
     async def _tear_down(self, reason: str) -> None:
         begin, lease = time.monotonic(), self.lease
         assert lease
-        await self._wait_for_calls(f"the lease has ended: {reason}", spared=self.exporter)
-        try:
-            await self._hooks.run("afterLease", lease)
-        except HookFailed as failed:
+        if failed := await self._board.tear_down(lease, f"the lease has ended: {reason}", self._hung):
             self._on_hook_failed(failed)
-        await self._wait_for_calls("its hook has ended")
-        await self._drivers.close()
-        await self._until_free(reason)
-        await self._make_free()
+        if self._admission.policy == "if-held":
+            await self._board.open_to_all()
         self.ended, self.lease = lease.epoch, None
         self._step("freed" if self.state == "stuck" else "torn down", reason)
         self._admission.free()
@@ -284,30 +275,11 @@ class Keeper:
         if self._exit:
             self._failed(self._exit)
 
-    async def _wait_for_calls(self, reason: str, spared: str = "") -> None:
-        """Cancel the calls, again; wait for them and for the threads of the drivers, CLOSE_S at most."""
-        ending = self._calls.end_calls(reason, lambda user: user == spared)
-        await asyncio.gather(self._drivers.settle(), *([asyncio.wait(ending, timeout=CLOSE_S)] if ending else []))
-
-    async def _until_free(self, reason: str) -> None:
-        """As long as a method hangs the exporter is stuck; when it has come back the drivers are closed again."""
-        while stuck := self._drivers.stuck() | self._calls.still_running():
-            if self.state == "ending":
-                where = ", ".join(sorted(set(stuck.values())))
-                log.error("exporter %s is stuck: %s does not return", self.exporter, where)
-                self._admission.shut(f"{self.exporter} is stuck: {where} has not returned since a lease ended")
-                self._step("hung", where)
-                self._emit("exporter.stuck", {"reason": where})
-            await asyncio.wait(stuck)
-            await self._drivers.close()
-
-    async def _make_free(self) -> None:
-        """Who calls without a lease finds the drivers as they were when the agent started."""
-        if self._admission.policy == "if-held":
-            try:
-                await self._drivers.reset()
-            except ConfigurationError as error:
-                log.error("%s", error)
+    def _hung(self, where: str) -> None:
+        log.error("exporter %s is stuck: %s does not return", self.exporter, where)
+        self._admission.shut(f"{self.exporter} is stuck: {where} has not returned since a lease ended")
+        self._step("hung", where)
+        self._emit("exporter.stuck", {"reason": where})
 
     def _step(self, step: ExporterStep, reason: str = "") -> None:
         self.state, self._reason = exporter_step(self.state, step), reason
@@ -318,8 +290,17 @@ class Keeper:
     def _tell(self) -> None:
         if self._public:  # not before calls are answered
             epoch = self.lease.epoch if self.lease else 0
-            state = STARTING if self._retiring and self.state == "available" else self.state
+            retired = self.state == "available" and (self._retiring or self._exit)
+            state = STARTING if retired else self.state
             self._presence.say(state, epoch=epoch, ended=self.ended, reason=self._reason)
+
+
+def _was_held(previous: PresenceRecord | None, unfinished: int) -> bool:
+    """Whether a lease that is there had been prepared, by what the last agent said. If nobody knows it had: a board
+    that somebody works with must not be prepared again."""
+    if previous is None or previous.state == OFFLINE:
+        return True
+    return bool(unfinished) and previous.state != "preparing"
 
 
 def _decoded(record: Record) -> LeaseRecord | None:

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from ._console_start import Start
     from ._context import DEFAULT_URL, Context, default_path, find_context
     from ._duplex import BlockingStream, DuplexStream, StreamReset
-    from ._duration import Duration, duration_text, moment_of, seconds_of, signed_seconds
-    from ._events import store_event
+    from ._duration import duration_text, parse_duration
+    from ._events import StoredEvent, store_event
     from ._follow import Delivered, follow
     from ._lab import AsyncLab, Job, Lab, connect, connect_async
     from ._lease import AsyncLease
@@ -35,10 +35,12 @@ if TYPE_CHECKING:
     from ._lease_wanted import SCRIPT_S, SHELL_S, Wanted, wanted
     from ._logs import read_logs
     from ._mirror import Mirror, mirrored
+    from ._moment import Duration, moment_of, seconds_of, signed_seconds
     from ._nats import Message
     from ._pipe import Pipe, Taker, chunks, deliver
     from ._replay import last_sequence, replay
     from ._results import AsyncResults, ResultStream
+    from ._since import Since
     from ._snapshot import ExporterInfo, LeaseInfo, Snapshot, WaitInfo
     from ._sync import drain
 
@@ -47,7 +49,7 @@ _WHERE = {
     "_blobs_sync": ("BlockingBlobs",),
     "_chunks": ("read_blob",),
     "_buckets": ("Conflict", "Record", "Write", "last_record", "put_record", "put_records"),
-    "_events": ("store_event",),
+    "_events": ("StoredEvent", "store_event"),
     "_follow": ("Delivered", "follow"),
     "_mirror": ("Mirror", "mirrored"),
     "_bulk": ("Bulk",),
@@ -60,8 +62,9 @@ _WHERE = {
     "_console_record": ("ConsoleRecord", "parse_record"),
     "_console_start": ("Start",),
     "_context": ("DEFAULT_URL", "Context", "default_path", "find_context"),
+    "_duration": ("duration_text", "parse_duration"),
     "_duplex": ("BlockingStream", "DuplexStream", "StreamReset"),
-    "_duration": ("Duration", "duration_text", "moment_of", "seconds_of", "signed_seconds"),
+    "_moment": ("Duration", "moment_of", "seconds_of", "signed_seconds"),
     "_lab": ("AsyncLab", "Job", "Lab", "connect", "connect_async"),
     "_lease": ("AsyncLease",),
     "_lease_desk": ("LeaseDesk",),
@@ -73,6 +76,7 @@ _WHERE = {
     "_pipe": ("Pipe", "Taker", "chunks", "deliver"),
     "_replay": ("last_sequence", "replay"),
     "_results": ("AsyncResults", "ResultStream"),
+    "_since": ("Since",),
     "_sync": ("drain",),
 }
 _MODULE = {name: module for module, names in _WHERE.items() for name in names}
@@ -116,8 +120,10 @@ __all__ = [
     "Pipe",
     "Record",
     "ResultStream",
+    "Since",
     "Snapshot",
     "Start",
+    "StoredEvent",
     "StreamReset",
     "Subscription",
     "Taker",
@@ -139,6 +145,7 @@ __all__ = [
     "mirrored",
     "moment_of",
     "open_connection",
+    "parse_duration",
     "parse_record",
     "put_record",
     "put_records",

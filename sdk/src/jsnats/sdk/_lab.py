@@ -7,20 +7,23 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
+from contextlib import aclosing, asynccontextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from jsnats.schemas import (
+    EVENTS,
     INTERFACE,
     LAB,
+    LOGS,
     NAME,
     PRESENCE,
     TREE,
     ConfigurationError,
     ExporterOffline,
     InterfaceRecord,
+    LogRecord,
     MethodNotFound,
     OutcomeUnknown,
     StreamSpec,
@@ -38,13 +41,18 @@ from ._caller import Caller
 from ._claim import Claim, read_claim
 from ._connection import Connection, NoResponders, open_connection
 from ._context import Context, find_context
+from ._events import StoredEvent, events_filter, read_events
+from ._iterate import iterate
 from ._lease import AsyncLease
 from ._lease_sync import Lease
 from ._lease_wanted import LeaseOptions, wanted
+from ._logs import follow_logs, logs_filter
 from ._mirror import mirrored
 from ._replay import replay
 from ._results import AsyncResults, ResultStream
+from ._since import Since
 from ._snapshot import ExporterInfo, LeaseInfo, Snapshot, WaitInfo
+from ._stored import beginning
 from ._sync import drain
 
 if TYPE_CHECKING:
@@ -173,6 +181,35 @@ class AsyncLab:
 
         session = Session(self.caller, await self.bulk.connection(), exporter, path, method, body, **options)
         return await session.start()
+
+    async def events(
+        self,
+        *,
+        exporter: str = "",
+        type: str = "",  # noqa: A002 - the word that CloudEvents has for it
+        since: Since = None,
+        follow: bool = False,
+    ) -> AsyncGenerator[StoredEvent, None]:
+        """Yield events, each once, in the order in which the lab has stored them.
+
+        Of one `exporter` or of all, of a `type` such as `lease.granted` or `lease.*`, from `since` on. With `follow`
+        also what comes, for ever, through outages of the broker; then without `since` only that, from the moment the
+        first one is asked for. Raises ConfigurationError, AccessDenied, ApiError.
+        """
+        subject = events_filter(exporter, type)
+        begin = await beginning(self.connection, EVENTS.name, subject, since, following=follow)
+        async with aclosing(read_events(self.connection, subject, begin, following=follow)) as found:
+            async for event in found:
+                yield event
+
+    async def logs(
+        self, exporter: str, *, path: str = "", since: Since = None, follow: bool = False
+    ) -> AsyncGenerator[LogRecord, None]:
+        """Yield what the drivers at `path` and below, and the hooks, have logged; the rest as in `events`."""
+        begin = await beginning(self.connection, LOGS.name, logs_filter(exporter), since, following=follow)
+        async with aclosing(follow_logs(self.connection, exporter, path, begin, following=follow)) as found:
+            async for record in found:
+                yield record
 
     def job(self, job_id: str) -> Job:
         """A call that runs, or ran, without its caller, by the id that `detach` gave."""
@@ -306,6 +343,27 @@ class Lab:
     def interface(self, digest: str) -> InterfaceRecord:
         """The interface with that SHA-256."""
         return self._bridge.run(self.inner.interface(digest))
+
+    def events(
+        self,
+        *,
+        exporter: str = "",
+        type: str = "",  # noqa: A002 - the word that CloudEvents has for it
+        since: Since = None,
+        follow: bool = False,
+    ) -> Generator[StoredEvent, None, None]:
+        """As `AsyncLab.events`; what comes is what comes after this call: `for event in lab.events(follow=True)`."""
+        subject, connection = events_filter(exporter, type), self.inner.connection
+        begin = self._bridge.run(beginning(connection, EVENTS.name, subject, since, following=follow))
+        return iterate(self._bridge, read_events(connection, subject, begin, following=follow))
+
+    def logs(
+        self, exporter: str, *, path: str = "", since: Since = None, follow: bool = False
+    ) -> Generator[LogRecord, None, None]:
+        """As `AsyncLab.logs`; what comes is what comes after this call."""
+        subject, connection = logs_filter(exporter), self.inner.connection
+        begin = self._bridge.run(beginning(connection, LOGS.name, subject, since, following=follow))
+        return iterate(self._bridge, follow_logs(connection, exporter, path, begin, following=follow))
 
     def job(self, job_id: str) -> Job:
         """A call that runs, or ran, without its caller; read it with `.items()`."""

@@ -27,12 +27,12 @@ from jsnats.schemas import (
 )
 
 from ._claim import Claim, end_text
-from ._duration import Duration, signed_seconds
 from ._lease_desk import LeaseDesk
 from ._lease_hold import Hold
 from ._lease_wait import OnWait, in_the_way, telling, wait_end
 from ._lease_wanted import Wanted
 from ._mirror import mirrored
+from ._moment import Duration, signed_seconds
 
 if TYPE_CHECKING:
     from jsnats.client import DriverClient

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from jsnats.schemas import LeaseLost
 
-from ._duration import Duration
 from ._lease import AsyncLease
+from ._moment import Duration
 
 if TYPE_CHECKING:
     from ._bridge import Bridge

@@ -8,7 +8,7 @@ from typing import Any, TypedDict, Unpack
 
 from jsnats.schemas import ConfigurationError, Selector, check_name
 
-from ._duration import Duration, seconds_of
+from ._moment import Duration, seconds_of
 
 SCRIPT_S, SHELL_S = 30.0, 600.0
 """How long a lease outlives a process that says nothing any more: of scripts and `jsnats run`, of `jsnats shell`."""

@@ -147,9 +147,7 @@ def show(lease: LeaseId, as_json: Json = False, nats: Nats = None, context: Cont
 
 
 def _shown(name: str, value: Any) -> str:
-    from jsnats.sdk import duration_text
-
-    from ._lease_text import clock
+    from ._lease_text import clock, duration_text
 
     if value is None or value in ("", []):
         return "-"

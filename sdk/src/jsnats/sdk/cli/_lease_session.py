@@ -10,9 +10,9 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from jsnats.sdk import AsyncLab, AsyncLease, Wanted, connect_async, duration_text, find_context
+from jsnats.sdk import AsyncLab, AsyncLease, Wanted, connect_async, find_context
 
-from ._lease_text import clock
+from ._lease_text import clock, duration_text
 from ._lease_wait import waiting
 from ._shell import Session, run_session
 

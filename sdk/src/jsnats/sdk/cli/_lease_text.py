@@ -6,7 +6,7 @@ import time
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from jsnats.sdk import duration_text
+from jsnats.sdk import duration_text as exact
 
 if TYPE_CHECKING:
     from jsnats.sdk import ExporterInfo, LeaseInfo, WaitInfo
@@ -14,8 +14,15 @@ if TYPE_CHECKING:
 SHORT = 8
 """Digits of an id that are shown in a table: commands take the beginning of one."""
 
+MINUTES_S = 600.0
+"""From there on seconds are left out."""
 LEASE_HEAD = ("ID", "STATE", "HOLDER", "EXPORTERS", "LEFT", "UNTIL", "NOTE")
 QUEUE_HEAD = ("POS", "ID", "USER", "WANTS", "FOR", "PRIO", "STARTS", "NOTE")
+
+
+def duration_text(seconds: float) -> str:
+    """`1h30m`, `12m`, `45s`."""
+    return exact(round(seconds / 60) * 60 if seconds >= MINUTES_S else round(seconds))
 
 
 def clock(moment: float) -> str:
