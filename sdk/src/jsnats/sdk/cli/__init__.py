@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from ._lease_text import place_text
     from ._options import ContextFile, Json, Nats
     from ._output import progress_line
-    from ._shell import Session, run_session
+    from ._shell import Session, run_session, until_signal
 
 __all__ = [
     "ContextFile",
@@ -56,6 +56,7 @@ __all__ = [
     "place_text",
     "progress_line",
     "run_session",
+    "until_signal",
 ]
 
 _HOME = {
@@ -71,6 +72,7 @@ _HOME = {
     "place_text": "_lease_text",
     "progress_line": "_output",
     "run_session": "_shell",
+    "until_signal": "_shell",
 }
 
 

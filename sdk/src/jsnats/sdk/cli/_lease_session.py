@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Sequence
@@ -14,7 +13,7 @@ from jsnats.sdk import AsyncLab, AsyncLease, Wanted, connect_async, find_context
 
 from ._lease_text import clock, duration_text
 from ._lease_wait import waiting
-from ._shell import Session, run_session
+from ._shell import Session, run_session, until_signal
 
 WARN_S = (300.0, 60.0)
 """So long before the end of a lease its holder is told."""
@@ -26,22 +25,7 @@ async def lease_session(asked: Wanted, command: Sequence[str], nats: str | None,
     A signal before the command runs gives the place in the queue up: 128 + its number. Raises JsnatsError; LeaseLost
     when the command was ended because the lease had.
     """
-    work = asyncio.ensure_future(_session(asked, command, nats, context))
-    caught: list[int] = []
-
-    def stop(number: int) -> None:
-        if not caught:  # a second Ctrl-C must not interrupt the clean-up
-            work.cancel()
-        caught.append(number)
-
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        asyncio.get_running_loop().add_signal_handler(number, stop, number)
-    try:
-        return await work
-    except asyncio.CancelledError:
-        if not caught:
-            raise
-        return 128 + caught[0]
+    return await until_signal(_session(asked, command, nats, context))
 
 
 async def _session(asked: Wanted, command: Sequence[str], nats: str | None, context: Path | None) -> int:

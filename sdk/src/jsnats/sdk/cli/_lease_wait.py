@@ -17,20 +17,22 @@ from ._lease_text import place_text
 if TYPE_CHECKING:
     from jsnats.sdk import AsyncLab, AsyncLease, WaitInfo
 
+_ERASE = "\x1b[K"  # to the end of the line: also the ^C that the terminal has shown
+
 
 class Line:
     """One line on stderr that the next one replaces; without a terminal, lines one after the other."""
 
     def __init__(self) -> None:
         self._live = sys.stderr.isatty()
-        self._width = 0
+        self._shown = False
 
     def show(self, text: str) -> None:
         """Say what is the case now."""
         if self._live:
             text = text[: shutil.get_terminal_size().columns - 1]  # what wraps could not be taken back
-            print(f"\r{text:<{self._width}}", end="", file=sys.stderr, flush=True)
-            self._width = len(text)
+            print(f"\r{_ERASE}{text}", end="", file=sys.stderr, flush=True)
+            self._shown = True
         else:
             print(text, file=sys.stderr, flush=True)
 
@@ -41,9 +43,9 @@ class Line:
 
     def clear(self) -> None:
         """Leave nothing of the last line."""
-        if self._width:
-            print(f"\r{'':<{self._width}}\r", end="", file=sys.stderr, flush=True)
-            self._width = 0
+        if self._shown:
+            print(f"\r{_ERASE}", end="", file=sys.stderr, flush=True)
+            self._shown = False
 
 
 @asynccontextmanager

@@ -8,10 +8,11 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from jsnats.schemas import ConfigurationError
 
@@ -44,6 +45,26 @@ class Session:
                 "PATH": f"{beside}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
             }
         )
+
+
+async def until_signal(work: Coroutine[Any, Any, int]) -> int:
+    """Run `work` and return its code; a signal cancels it, and the code is 128 + its number when it has cleaned up."""
+    running = asyncio.ensure_future(work)
+    caught: list[int] = []
+
+    def stop(number: int) -> None:
+        if not caught:  # a second Ctrl-C must not interrupt the clean-up
+            running.cancel()
+        caught.append(number)
+
+    for number in _FORWARDED:
+        asyncio.get_running_loop().add_signal_handler(number, stop, number)
+    try:
+        return await running
+    except asyncio.CancelledError:
+        if not caught:
+            raise
+        return 128 + caught[0]
 
 
 async def run_session(session: Session, command: Sequence[str], over: asyncio.Event | None = None) -> int:
