@@ -69,8 +69,9 @@ def test_why_an_exporter_is_as_it_is() -> None:
     """Its reason, since when it is away, until when it is held, and what an admin says."""
     away = ExporterInfo(name="b1", reason="killed", since=NOW, comment="new fan")
     assert remark(away) == f"new fan; killed; since {clock(NOW)}"
-    held = ExporterInfo(name="b1", state="leased", holder="ann", end=NOW + 3600.5)
-    assert remark(held) == f"until {clock(NOW + 3600)} (1h)"
+    end = time.time() + 3600
+    held = ExporterInfo(name="b1", state="leased", holder="ann", end=end)
+    assert remark(held) == f"until {clock(end)} (1h)"
     free = ExporterInfo(name="b1", state="available")
     assert remark(free) == "-"
     assert state_text(replace(free, disabled=True)) == "disabled"
