@@ -54,6 +54,7 @@ MUST_NOT_PUBLISH = [
     ("ann", "jsnats.ctl.rack1.bob.c1"),
     ("ann", "jsnats.up.rack1.bob.s1"),
     ("ann", "jsnats.lease.bob.request"),
+    ("ann", "jsnats.admin.ann.release"),
     ("ann", "jsnats.store.bob.ls"),
     ("ann", "jsnats.blob.aa"),
     ("ann", "$KV.jsnats_store.aa"),
@@ -118,6 +119,8 @@ MAY_SUBSCRIBE = [
     ("rack1", "$SRV.>"),
     ("sched", "jsnats.lease.>"),
     ("sched", "jsnats.store.>"),
+    ("sched", "jsnats.admin.>"),
+    ("sched", "$SYS.ACCOUNT.*.DISCONNECT"),
     ("broker", ">"),
 ]
 
@@ -131,6 +134,8 @@ MUST_NOT_SUBSCRIBE = [
     ("ann", "jsnats.result.ann.>"),
     ("ann", "jsnats.call.rack1.>"),
     ("ann", "jsnats.lease.ann.>"),
+    ("ann", "$SYS.ACCOUNT.*.DISCONNECT"),
+    ("rack1", "$SYS.>"),
     ("ann", "$KV.>"),
     ("vic", "jsnats.reply.ann.>"),
     ("vic", "jsnats.live.>"),

@@ -117,21 +117,32 @@ async def ask(connection: Connection, verb: str, **fields: Any) -> dict[str, Any
         return dict(json.loads(answer.data))
 
 
-async def client(connection: Connection, mirror: Mirror, priority: int) -> tuple[str, QueueRecord]:
-    """Waits, has an exporter for a moment, and gives it back. Returns who came when."""
+async def client(connection: Connection, mirror: Mirror, priority: int = 0, *, dies: bool = False) -> QueueRecord:
+    """Waits, has an exporter for a moment, and gives it back, or dies without a word. Returns who came when."""
     id_ = secrets.token_hex(8)
-    fields = {"selectors": ["board=rpi4"], "duration": 600, "priority": priority}
+    fields = {"selectors": ["board=rpi4"], "duration": 600, "priority": priority, "note": id_, "tether": 2 * dies}
     await ask(connection, "create", id=id_, **fields)
+    alive = asyncio.ensure_future(renew(connection, id_)) if dies else None
     wanted: QueueRecord | None = None
     while not (record := mirror.records.get(queue_key(id_))) or record.body:
         if record:
             wanted = QueueRecord.decode(record.body).at(record.revision)
         mirror.updated.clear()
         await mirror.updated.wait()
-    assert LeaseEnd.decode(record.end).boards
-    await asyncio.sleep(random.random() * 0.02)  # work
-    await ask(connection, "release", id=id_)
-    return id_, wanted or QueueRecord(user="ann", selectors=[], duration=1)
+    assert LeaseEnd.decode(record.end).boards, LeaseEnd.decode(record.end)
+    if alive:
+        alive.cancel()
+    else:
+        await asyncio.sleep(random.random() * 0.02)  # work
+        await ask(connection, "release", id=id_)
+    return wanted or QueueRecord(user="ann", selectors=[], duration=1, note=id_)
+
+
+async def renew(connection: Connection, id_: str) -> None:
+    """Stay alive."""
+    while True:
+        await asyncio.sleep(0.5)
+        await ask(connection, "renew", id=id_)
 
 
 def second_scheduler(broker: TestBroker) -> subprocess.Popen[str]:
@@ -144,12 +155,12 @@ def second_scheduler(broker: TestBroker) -> subprocess.Popen[str]:
 
 
 async def test_two_schedulers_one_killed_and_the_broker_too(broker: TestBroker) -> None:
-    """Never two holders, nobody forgotten, whoever dies: of two schedulers one, and the broker in between."""
+    """Never two holders, nobody forgotten, whoever dies: holders, one of two schedulers, the broker in between."""
     second = await asyncio.to_thread(second_scheduler, broker)
     ann = await open_connection(broker.context("ann"), name="ann")
     try:
         async with boards(broker) as (mirror, playing):
-            clients = asyncio.gather(*(client(ann, mirror, 0) for _ in range(CLIENTS)))
+            clients = asyncio.gather(*(client(ann, mirror, dies=number % 8 == 0) for number in range(CLIENTS)))
 
             async def served(count: int) -> None:
                 while sum(len(each.served) for each in playing) < count:
@@ -161,7 +172,7 @@ async def test_two_schedulers_one_killed_and_the_broker_too(broker: TestBroker) 
             await served(CLIENTS // 2)
             await asyncio.to_thread(broker.kill)
             async with asyncio.timeout(40):
-                ids = {id_ for id_, _ in await clients}
+                ids = {each.note for each in await clients}
             faults = [fault for each in playing for fault in each.faults]
             granted = [id_ for each in playing for _, id_ in each.served]
             assert faults == []
@@ -187,7 +198,7 @@ async def test_order(broker: TestBroker) -> None:
             for id_ in blocker:
                 await ask(ann, "release", id=id_)
             async with asyncio.timeout(30):
-                waited = {id_: (-each.priority, each.arrival) for id_, each in await asyncio.gather(*clients)}
+                waited = {each.note: (-each.priority, each.arrival) for each in await asyncio.gather(*clients)}
             granted = sorted(grant for each in playing for grant in each.served)[before:]
             assert [id_ for _, id_ in granted] == sorted(waited, key=waited.__getitem__)
     finally:

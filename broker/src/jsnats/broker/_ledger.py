@@ -73,7 +73,8 @@ class Ledger:
     async def read_again(self, subjects: Iterable[str]) -> None:
         """Have the mirror say what is stored now, with everything that was stored before. Raises BrokerError."""
         known = {subject: self.mirror.revision(subject) for subject in subjects}
-        found = {subject: await last_record(self._connection, LAB.name, subject) for subject in known}
+        stored = await asyncio.gather(*(last_record(self._connection, LAB.name, subject) for subject in known))
+        found = dict(zip(known, stored, strict=True))
         self._last = max([self._last, *(each.revision for each in found.values() if each)])
         await self.caught_up()
         for subject, record in found.items():
