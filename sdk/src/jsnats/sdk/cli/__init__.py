@@ -8,6 +8,8 @@
     _job.py        `jsnats job`
     _console.py    `jsnats console`; _console_click.py is that of `j`, _console_run.py what both do, _console_attach.py
                    talks to a device, _console_tty.py has terminal and keys, _console_output.py shows records
+    _events.py     `jsnats events`, `logs`; _event_words.py says what happened
+    _history.py    `jsnats history`; _story.py makes a story of events
     _blob.py       `jsnats blob`; _progress.py is the bar of a transfer, _uploads.py files
                    as arguments of a call
     _target.py     "bench-1.dut.power.on", found in what the exporter published
