@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import queue
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -116,6 +117,21 @@ def test_a_password_is_for_mqtt_alone(broker: TestBroker) -> None:
     login = json.loads(broker.context_path("Vera's phone").read_text())
     said = asyncio.run(_raw(broker.url, {"user": login["username"], "pass": login["password"]}))
     assert "Authorization Violation" in said
+
+
+def test_revoking_ends_a_connection(broker: TestBroker) -> None:
+    """The client is dropped at once, and not let in again; a new password lets it in."""
+    with phone(broker) as one:
+        gone = threading.Event()
+        one.client.on_disconnect = lambda *told: gone.set()
+        old = json.loads(broker.context_path("Vera's phone").read_text())["password"]
+        broker.revoke("Vera's phone")
+        assert gone.wait(WAIT_S)
+    broker.inner.lab.add_mqtt("Vera's phone")
+    with phone(broker, password=old) as one:
+        assert one.refused
+    with phone(broker) as one:
+        assert not one.refused
 
 
 async def _raw(url: str, login: dict[str, str]) -> str:

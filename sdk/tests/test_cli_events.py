@@ -39,12 +39,14 @@ def event(second: float, type_: str, subject: str = "", **data: Any) -> StoredEv
     return StoredEvent(source="bench-1", type=type_, subject=subject, data=data, stored=NOW + second)
 
 
-def call(second: float, method: str, user: str = "ann", count: int = 1, error: str = "") -> StoredEvent:
+def call(
+    second: float, method: str, user: str = "ann", count: int = 1, error: str = "", seconds: float = 0.01
+) -> StoredEvent:
     """A call that has ended."""
     path, _, name = method.rpartition(".")
     outcome = "error" if error else "ok"
     data = {"user": user, "method": name, "arguments": {}, "outcome": outcome, "error": error, "count": count}
-    return event(second, "call.finished", path, seconds=0.01, **data)
+    return event(second, "call.finished", path, seconds=seconds, **data)
 
 
 LEASE: Any = {"id": "6f2a9d0c11e38b47", "holder": "ann", "epoch": 42}
@@ -62,7 +64,7 @@ SCRIPT = [
     event(91, "call.started", "storage", user="ann", method="flash", arguments={"image": {"type": "str"}}),
     event(95, "driver.overheated", "power", temperature=91.0),
     event(96, "driver.overheated", "power", temperature=93.0),
-    call(120, "storage.flash"),
+    call(120, "storage.flash", seconds=30.0),
     call(121, "status", user="bob"),
     event(130, "exporter.online", host="rack-2", version="0.1.0", instance="cd"),
     event(200, "lease.extended", **LEASE, by="ann", end=NOW + 3600),
@@ -138,7 +140,10 @@ def test_odd_events_spoil_no_story() -> None:
         (event(0, "exporter.events-lost", count=7), "7 events lost: the broker was away for too long"),
         (event(0, "call.finished", user="ann", method="set", count=3, outcome="ok", error="", seconds=2.5,
                arguments={"volts": {"type": "float", "value": 3.3}, "label": {"type": "str"}}),
-         "ann called set(volts=3.3, label) x3, 2.5s"),
+         "ann called set(volts, label) x3, 2.5s"),
+        (event(0, "call.finished", user="ann", method="set", count=1, outcome="ok", error="", seconds=0.01,
+               arguments={"volts": {"type": "float", "value": 3.3}, "label": {"type": "str"}}),
+         "ann called set(volts=3.3, label)"),
         (event(0, "call.finished", user="ann", method="set", outcome="cancelled", error="CallCancelled"),
          "ann called set() (cancelled)"),
         (event(0, "some.other", value=1, text="x"), "some.other value=1 text=x"),

@@ -13,7 +13,10 @@ What is where:
     _answers.py    what the caller is told; _table.py what is remembered of a call
     _recorder.py   what a console says, stored once and in order; _ring.py what waits for that
     _control.py    messages about a running call: cancel, probe, credit, attach, parts
+    _outbox.py     what it tells on the side: put by at once, stored in order
     _logs.py       what its drivers log
+    _events.py     what happens at it
+    _audit.py      who called what
     _presence.py   the exporter's name; _service.py the answers to $SRV
     _resources*.py files that drivers read and make; _cache.py those of the host, _fetch.py those of http(s) servers
     _config*.py    exporter.yaml

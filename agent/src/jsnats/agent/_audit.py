@@ -1,7 +1,8 @@
 """Who called what: told to the lab as events, beside the calls and not in their way.
 
 A call that ends costs an entry in a dictionary. What becomes of it happens a little later, in `look`: the first call of
-a kind is told alone, those of the next ten seconds together. Of arguments only what cannot be a secret is told.
+a kind is told alone, those of the next ten seconds together; one that was told before its end has an end of its own.
+Of arguments only what cannot be a secret is told.
 """
 
 from __future__ import annotations
@@ -60,6 +61,11 @@ class Audit:
     def finished(self, call: OpenCall, bound: Bound, seconds: float, error: str) -> None:
         """A call has ended, with an error of that type if any."""
         kind = (call.user, call.node.path, call.method.name, error)
+        if call.told:  # whoever saw it begin waits for its end
+            alone = _Lot(call.method)
+            alone.count, alone.seconds, alone.bound = 1, seconds, bound
+            self._tell_lot(kind, alone)
+            return
         lot = self._lots.get(kind)
         if lot is None:
             lot = self._lots[kind] = _Lot(call.method)

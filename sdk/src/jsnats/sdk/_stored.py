@@ -13,6 +13,8 @@ from ._replay import present, replay
 from ._since import Since, moment_of
 
 RETRY_S = 0.2
+ROUNDING_S = 1e-6
+"""A float does not hold the nanoseconds of a stored time: reading from a message's own time on has to find it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,9 @@ async def beginning(connection: Connection, stream: str, subject: str, since: Si
                 raise
             await asyncio.sleep(RETRY_S)
         else:
-            return Beginning(after=now.sequence) if since is None else Beginning(since=moment_of(since, now.time))
+            if since is None:
+                return Beginning(after=now.sequence)
+            return Beginning(since=max(0.0, moment_of(since, now.time) - ROUNDING_S))
 
 
 async def read_stored(

@@ -12,6 +12,8 @@
                    _lease_find.py knows abbreviated ids, _lease_wait.py shows how one waits
     _lease_shell.py `jsnats shell`, `jsnats run`; _lease_session.py is what they do
     _exporter.py   `jsnats exporter`
+    _events.py     `jsnats events`, `logs`; _event_words.py says what happened
+    _history.py    `jsnats history`; _story.py makes a story of events
     _blob.py       `jsnats blob`; _progress.py is the bar of a transfer, _uploads.py files
                    as arguments of a call
     _target.py     "bench-1.dut.power.on", found in what the exporter published

@@ -41,9 +41,10 @@ def one_line(text: str) -> str:
 
 
 def call_words(data: Data) -> str:
-    """`cycle(wait=2.0, image) x3`; "" stands for what is not told."""
-    arguments = ", ".join(_argument(name, told) for name, told in dict(data.get("arguments") or {}).items())
+    """`cycle(wait=2.0, image)`, or `cycle(wait, image) x3`: values are those of the last call."""
     count = int(data.get("count", 1))
+    told = dict(data.get("arguments") or {})
+    arguments = ", ".join(told if count > 1 else [_argument(name, what) for name, what in told.items()])
     return f"{data['method']}({arguments})" + (f" x{count}" if count > 1 else "")
 
 

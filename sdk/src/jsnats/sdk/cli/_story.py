@@ -15,6 +15,10 @@ _TOLD_BY_CALLS = frozenset({"power-on", "start"})
 """Markers that a call has left, which is told itself, or the agent's start."""
 
 
+LONG_S = 1.0
+"""A call that took so long has been told when it ran, too."""
+
+
 @dataclass(slots=True)
 class Deed:
     """Something that happened, or calls of one user in a row, by method and outcome."""
@@ -145,7 +149,8 @@ class Story:
         if what == "started":
             running.append(event.stored)
             return
-        del running[:count]
+        if count == 1 and float(data.get("seconds") or 0) >= LONG_S:
+            del running[:1]
         if not deeds or deeds[-1].user != user:
             deeds.append(Deed(event.stored, user=user))
         deeds[-1].calls[one_line(place + failure(data))] += count
