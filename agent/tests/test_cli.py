@@ -255,11 +255,28 @@ def test_agent_stops_cleanly(folder: Path, broker: TestBroker, number: int, code
         line_with(process.stderr, "exporter agent-1")
         with connect(context=broker.context("tester")) as lab:
             info = {each.name: each for each in lab.exporters()}["agent-1"]
-            assert (info.online, info.lease) == (True, "if-held")
+            assert (info.online, info.lease) == (True, "required")
             process.send_signal(number)
             assert process.wait(30) == code
             assert not {each.name: each for each in lab.exporters()}["agent-1"].online
     assert (folder / "agent-1").read_text() == "closed"
+
+
+def test_agent_follows_its_file(folder: Path, broker: TestBroker) -> None:
+    """What is written anew is hosted anew, without a restart; a fault is told by its line, and nothing changes."""
+    broker.add("exporter", "agent-6")
+    file = write(folder, "agent-6")
+    before = json.loads(file.read_text())
+    with jsnats("agent", "run", file, "--credentials", broker.context_path("agent-6")) as process:
+        line_with(process.stderr, "exporter agent-6: 2 drivers")
+        file.write_text(json.dumps({**before, "labels": 3}))
+        line_with(process.stderr, "exporter.yaml:1: labels: must be a map")
+        file.write_text(json.dumps({**before, "labels": {"rev": "b"}, "lease": "if-held"}))
+        line_with(process.stderr, "exporter agent-6: hosted as its file says now")
+        line_with(process.stderr, "exporter agent-6: 2 drivers")
+        with connect(context=broker.context("tester")) as lab:
+            assert lab.tree("agent-6").labels == {"rev": "b"}
+            assert lab.exporter("agent-6").relay.call("on") == "it is on"
 
 
 def test_agent_name_taken(folder: Path, broker: TestBroker) -> None:

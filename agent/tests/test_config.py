@@ -9,6 +9,7 @@ from types import ModuleType
 import pytest
 
 from jsnats.agent._config import LoadedExporter, load
+from jsnats.agent._hooks import Hook
 from jsnats.schemas import ConfigurationError
 
 MODULE = """
@@ -124,10 +125,50 @@ def test_a_whole_file(read: Loader) -> None:
     assert (one.name, one.lease, one.source) == ("bench-1", "required", Path("a.yaml"))
     assert one.labels == {"board": "imx8", "rev": "1.10"}
     assert (one.broker.url, one.broker.credentials, one.broker.auth) == ("nats://lab:4222", Path("creds.json"), False)
-    assert one.hooks == {"beforeLease": {"script": "echo ${HOME}"}}
+    assert one.hooks == {"beforeLease": Hook(script="echo ${HOME}")}
     power = one.root.children["dut"].children["power"]
     assert (power.path, power.description, power.host) == ("dut.power", "left", "a")  # type: ignore[attr-defined]
     assert power.limits.volts == 5  # type: ignore[attr-defined]
+
+
+def test_hooks(read: Loader) -> None:
+    """As Jumpstarter writes them; a plain text is a script."""
+    (one,) = read(
+        """
+        hooks:
+          beforeLease: j dut power on
+          afterLease: {script: j dut power off, timeout: 5, onFailure: exit}
+        export: {}
+        """
+    )
+    assert one.hooks == {
+        "beforeLease": Hook(script="j dut power on", timeout_s=120, on_failure="warn"),
+        "afterLease": Hook(script="j dut power off", timeout_s=5, on_failure="exit"),
+    }
+
+
+def test_faults_of_hooks(read: Loader) -> None:
+    """Each is told by its line."""
+    with pytest.raises(ConfigurationError) as caught:
+        read(
+            """
+            hooks:
+              beforeLease:
+                script: ""
+                timeout: soon
+                onfailure: warn
+              afterLease: {script: x, onFailure: stop}
+              onLease: x
+            export: {}
+            """
+        )
+    assert caught.value.faults == [
+        "a.yaml:4: hooks.beforeLease.script: must be the text of a shell script",
+        "a.yaml:5: hooks.beforeLease.timeout: must be a number of seconds above 0",
+        "a.yaml:6: hooks.beforeLease.onfailure: unknown key (did you mean 'onFailure'?)",
+        "a.yaml:7: hooks.afterLease.onFailure: must be one of warn, endLease, exit",
+        "a.yaml:8: hooks.onLease: unknown key (did you mean 'beforeLease'?)",
+    ]
 
 
 def test_the_guides_file(read: Loader) -> None:

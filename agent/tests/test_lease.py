@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -11,18 +11,13 @@ from jsnats.agent.testing import Bench
 from jsnats.broker.testing import TestBroker
 from jsnats.common.exceptions import AccessDenied, LeaseRequired
 from jsnats.schemas import LeasePolicy, LeaseRecord, call_subject, headers as h, lease_key
-from jsnats.sdk import AsyncLab, Caller, connect_async, open_connection, put_record
+from jsnats.sdk import AsyncLab, Caller, connect_async, put_record
 
 
 @pytest.fixture
-async def lease(broker: TestBroker) -> AsyncIterator[None]:
+async def lease(leases: Any) -> None:
     """`bench` is held by mallory, with tester2 beside her, in epoch 7."""
-    admin = await open_connection(broker.context())
-    record = LeaseRecord(holder="mallory", epoch=7, co_holders=["tester2"])
-    await put_record(admin, lease_key("bench"), record.encode())
-    yield
-    await put_record(admin, lease_key("bench"), b"", delete=True)
-    await admin.close()
+    await leases.write(LeaseRecord(holder="mallory", epoch=7, co_holders=["tester2"]))
 
 
 async def ping(broker: TestBroker, user: str, policy: LeasePolicy, epoch: str = "") -> object:
@@ -46,7 +41,7 @@ async def test_a_free_exporter_answers_anyone_unless_a_lease_is_required(
     assert (error is None) == (policy == "if-held")
     if error:
         assert isinstance(error, LeaseRequired)
-        assert "lease: if-held" in str(error)
+        assert "nobody holds it: `jsnats lease create -l name=bench`" in str(error)
 
 
 @pytest.mark.usefixtures("lease")

@@ -4,36 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from jsnats.schemas import ConfigurationError, Selector
-from jsnats.sdk import ConsoleRecord, ExporterInfo
-from jsnats.testing._benches import choose
+from jsnats.sdk import ConsoleRecord
 from jsnats.testing._since import Since, console_text, plain
-
-
-def exporter(name: str, *, state: str = "available", holder: str = "", **labels: str) -> ExporterInfo:
-    """One that is on line."""
-    return ExporterInfo(name=name, labels=labels, online=True, state=state, holder=holder)
-
-
-RACK = [
-    exporter("a", holder="bob", board="rpi4"),
-    exporter("b", state="stuck", board="rpi4"),
-    exporter("c", holder="alice", board="rpi4"),
-    exporter("d", board="rpi4"),
-    ExporterInfo(name="e", labels={"board": "rpi3"}),
-]
-
-
-@pytest.mark.parametrize(("user", "chosen"), [("alice", "c"), ("bob", "a"), ("carol", "d")])
-def test_the_first_free_exporter_is_chosen(user: str, chosen: str) -> None:
-    """Free is what nobody holds, or the user himself."""
-    assert choose(RACK, Selector.parse("board=rpi4"), user) == chosen
-
-
-def test_why_none_is_free() -> None:
-    """The error names each that was meant, with what is in the way."""
-    with pytest.raises(ConfigurationError, match="a is held by bob, b is stuck, e is offline"):
-        choose([*RACK[:2], RACK[4]], Selector.parse("board"), "carol")
 
 
 @pytest.mark.parametrize(

@@ -110,6 +110,11 @@ class Lab {
     return found;
   }
 
+  /** What happens from now on, in the lab or to one exporter: CloudEvents ("Events"). One may come twice, with its id. */
+  async *events(exporter = "*") {
+    for await (const message of this.nc.subscribe(`jsnats.event.${exporter}.>`)) yield parse(message.data);
+  }
+
   /** Call `method` ("dut.power.on"). `args` is an array (by position), an object (by name) or undefined. */
   async call(exporter, method, args, timeout = 10_000) {
     const id = randomBytes(16).toString("hex");

@@ -2,6 +2,7 @@
 // node main.js CONTEXT ls
 // node main.js CONTEXT call EXPORTER dut.power.cycle '{"wait": 2}'
 // node main.js CONTEXT stream EXPORTER dut.power.read
+// node main.js CONTEXT events [EXPORTER]
 // CONTEXT is the file that `jsnats up` or `jsnats auth add` wrote. Output is one JSON value in a line.
 "use strict";
 
@@ -21,10 +22,13 @@ const verbs = {
   async stream(lab, exporter, method, args) {
     for await (const item of lab.stream(exporter, method, args && JSON.parse(args))) print(item);
   },
+  async events(lab, exporter) {
+    for await (const event of lab.events(exporter)) print(event);
+  },
 };
 
 const main = async ([file, verb, ...rest]) => {
-  if (!(verb in verbs)) throw new Error("say: node main.js CONTEXT ls | call EXPORTER METHOD [ARGS] | stream EXPORTER METHOD [ARGS]");
+  if (!(verb in verbs)) throw new Error("say: node main.js CONTEXT ls | call EXPORTER METHOD [ARGS] | stream EXPORTER METHOD [ARGS] | events [EXPORTER]");
   const lab = await Lab.connect(file);
   try {
     await verbs[verb](lab, ...rest);

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import queue
 import shutil
 import subprocess
+import threading
+import time
 from collections.abc import AsyncIterator, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +20,7 @@ from pydantic.dataclasses import dataclass
 from jsnats.client import DriverClient
 from jsnats.common.utils import serve, session_broker
 from jsnats.driver import Driver, export
+from jsnats.sdk import connect
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "node"
 INSTALL = ["npm", "install", "--no-save", "--no-audit", "--no-fund", "--no-package-lock"]
@@ -45,6 +50,10 @@ class Bench(Driver):
     def pages(self, stop: int, size: int) -> Iterator[str]:
         for number in range(stop):
             yield f"{number}:" + "x" * size
+
+    @export
+    def ring(self, number: int) -> None:
+        self.emit("rang", number=number)
 
     @export
     def brownout(self) -> Iterator[int]:
@@ -84,6 +93,11 @@ class Shell:
         command = [self.node, str(EXAMPLE / "main.js"), context, *arguments]
         environment = {**os.environ, "NODE_NO_WARNINGS": "1"}
         return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False, env=environment)
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """As `run`, without waiting for its end."""
+        command = [self.node, str(EXAMPLE / "main.js"), str(session_broker().context_path("tester")), *arguments]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
     def lines(self, verb: str, *arguments: str) -> list[Any]:
         done = self.run(verb, *((self.exporter, *arguments) if verb != "ls" else ()))
@@ -126,7 +140,8 @@ def test_lists_methods(shell: Shell) -> None:
     """`$SRV.INFO` tells every exporter with its methods and their kinds."""
     rows = [row for row in shell.lines("ls") if row["exporter"] == shell.exporter]
     kinds = {row["method"]: row["kind"] for row in rows}
-    assert kinds == {"cycle": "call", "image": "call", "count": "stream", "pages": "stream", "brownout": "stream"}
+    calls, streams = ("cycle", "image", "ring"), ("count", "pages", "brownout")
+    assert kinds == dict.fromkeys(calls, "call") | dict.fromkeys(streams, "stream")
 
 
 def test_stream_beyond_one_window(shell: Shell) -> None:
@@ -146,6 +161,36 @@ def test_stream_ends_with_the_drivers_error(shell: Shell) -> None:
     done = shell.run("stream", shell.exporter, "brownout")
     assert done.stdout.splitlines() == ["5"]
     assert done.stderr.strip() == "DriverTimeout (522): brownout: the rail did not come up"
+
+
+def put_lines(process: subprocess.Popen[str], lines: queue.Queue[str]) -> None:
+    """Take what a process prints of the driver's events; the audit's come beside them, when it likes."""
+    for line in process.stdout or ():
+        if '"jsnats.driver.rang"' in line:
+            lines.put(line)
+
+
+def test_events_as_the_sdk_sees_them(shell: Shell, bench: DriverClient) -> None:
+    """The same ids in the same order, each as one line of JSON; they come while they happen."""
+    broker = session_broker()
+    with connect(context=broker.context("tester")) as lab, shell.start("events", shell.exporter) as node:
+        ours = lab.events(exporter=shell.exporter, type="driver.rang", follow=True)
+        seen: list[str] = []
+        lines: queue.Queue[str] = queue.Queue()
+        threading.Thread(target=put_lines, args=(node, lines), daemon=True).start()
+        while lines.empty():  # until it has subscribed
+            bench.call("ring", 0)
+            seen.append(next(ours).id)
+            time.sleep(0.05)
+        for number in range(1, 10):
+            bench.call("ring", number)
+        seen += [event.id for event in islice(ours, 9)]
+        ours.close()
+        first = json.loads(lines.get())
+        theirs = [first, *(json.loads(lines.get(timeout=10)) for _ in seen[seen.index(first["id"]) + 1 :])]
+        node.terminate()
+    assert [each["id"] for each in theirs] == seen[-len(theirs) :]
+    assert (theirs[-1]["type"], theirs[-1]["data"]) == ("jsnats.driver.rang", {"number": 9})
 
 
 def test_big_result_is_read_from_the_store(shell: Shell) -> None:

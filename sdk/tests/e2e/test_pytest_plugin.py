@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import re
@@ -23,7 +24,7 @@ from pytest_asyncio import plugin as asyncio_plugin
 from jsnats.agent import Exporter, Spec
 from jsnats.broker.testing import TestBroker, running_broker
 from jsnats.driver import Composite, Console, Driver, export
-from jsnats.sdk import shared_bridge
+from jsnats.sdk import Lab, connect, shared_bridge
 from jsnats.testing import _benches, plugin  # noqa: F401 - what a run of pytest imports first, it forgets
 
 pytest_plugins = ["pytester"]
@@ -75,6 +76,10 @@ class Talker(Console):
         self.logger.info("told to say %s", text)
         await self._wire.send(text.encode())
 
+    @export
+    async def hang(self) -> None:
+        await asyncio.Event().wait()
+
 
 def board(*consoles: str) -> Driver:
     """A tree with a console at `dut.<name>` for each name."""
@@ -116,7 +121,7 @@ Run = Callable[..., pytest.RunResult]
 @pytest.fixture
 def run(pytester: pytest.Pytester, broker: TestBroker, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Runs pytest as alice, on the test files that the test has written."""
-    for name in ("JSNATS_URL", "JSNATS_EXPORTER"):
+    for name in ("JSNATS_URL", "JSNATS_EXPORTER", "JSNATS_LEASE", "JSNATS_BOARDS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("JSNATS_CONTEXT", str(broker.context_path("alice")))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(pytester.path / "config"))
@@ -142,7 +147,7 @@ NAME = "def test_name(bench):\n    print('it is', bench.exporter)\n"
     [
         (["--jsnats-exporter", "bench-2"], "", "", "bench-2"),
         (["--jsnats-selector", "board=rpi4,site in (rack, shelf)"], "", "", "bench-2"),
-        (["--jsnats-selector", "board,!colour"], "", "", "bare"),
+        (["--jsnats-selector", "board,!site,board!=rpi3"], "", "", "bare"),
         ([], "jsnats_exporter = bench-2", "", "bench-2"),
         ([], "jsnats_selector = site=rack", "", "bench-2"),
         (["--jsnats-exporter", "bare"], "jsnats_selector = site=rack", "", "bare"),
@@ -190,8 +195,8 @@ def test_the_environment_of_jsnats_up_is_enough(
     [
         ([], "this test needs a bench: say --jsnats-exporter NAME, --jsnats-selector board=rpi4 or --jsnats-up="),
         (["--jsnats-exporter", "bench-9"], "no exporter 'bench-9' in this lab; there is: bare, bench-1, bench-2, gone"),
-        (["--jsnats-selector", "board=rpi3"], "no exporter with board=rpi3 is free: gone is offline"),
-        (["--jsnats-selector", "board=x"], "no exporter has board=x; labels in this lab: board=none, board=rpi3"),
+        (["--jsnats-selector", "board=rpi3", "--jsnats-wait=0.1"], "in vain: gone is offline"),
+        (["--jsnats-selector", "board=x"], "no exporter of the lab fits 'board=x': there are board=none|rpi3|rpi4"),
         (["--jsnats-selector", "board=rpi4,"], "'' in selector 'board=rpi4,': write key=value, key!=value, key in"),
         (["--jsnats-exporter", "a", "--jsnats-selector", "b"], "exporter='a' and selector='b': say one of them"),
         (["--jsnats-context=none.json", "--jsnats-exporter", "a"], "no context file"),
@@ -222,6 +227,127 @@ def test_a_wrong_mark(run: Run, pytester: pytest.Pytester, mark: str, message: s
     result = run("--strict-markers")
     result.assert_outcomes(errors=1)
     assert message in result.stdout.str()
+
+
+# ------------------------------------------------------------------ leases
+
+
+HELD = """
+def test_first(lab, bench):
+    (held,) = lab.leases()
+    assert (held.holder, held.boards, held.note) == ("alice", ["bench-2"], "pytest")
+    assert 1700 < held.remaining <= 1800
+
+def test_second(lab, bench):
+    assert len(lab.leases()) == 1
+"""
+
+
+@pytest.fixture
+def admin(broker: TestBroker) -> Iterator[Lab]:
+    """A connection of an admin, who sees every lease."""
+    with connect(context=broker.context()) as lab:
+        yield lab
+
+
+@pytest.mark.parametrize("which", ["--jsnats-selector=site=rack", "--jsnats-exporter=bench-2"])
+def test_a_session_takes_a_lease(run: Run, pytester: pytest.Pytester, admin: Lab, which: str) -> None:
+    """One for all tests that want the same, given back at its end."""
+    pytester.makepyfile(HELD)
+    run(which, "--jsnats-duration=30m").assert_outcomes(passed=2)
+    assert admin.leases() == []
+
+
+def test_the_lease_of_jsnats_run_is_used(
+    run: Run, pytester: pytest.Pytester, broker: TestBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In `jsnats run -l site=rack -- pytest` the same selector means the exporter that is held already."""
+    with connect(context=broker.context("alice")) as lab, contextlib.ExitStack() as stack:
+        lease = lab.lease("site=rack", duration="30m", note="pytest")
+        stack.enter_context(lease)
+        monkeypatch.setenv("JSNATS_LEASE", lease.id)
+        monkeypatch.setenv("JSNATS_BOARDS", "bench-2")
+        monkeypatch.setenv("JSNATS_EXPORTER", "bench-2")
+        pytester.makepyfile(HELD)
+        run().assert_outcomes(passed=2)
+        run("--jsnats-selector=board=rpi4").assert_outcomes(passed=2)
+        run("--jsnats-exporter=bench-2").assert_outcomes(passed=2)
+
+
+def test_a_lost_lease_fails_the_test_in_one_line(
+    run: Run, pytester: pytest.Pytester, broker: TestBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At once, in whatever call it is; so do the tests after it that want the same bench."""
+    monkeypatch.setenv("ADMIN", str(broker.context_path("broker")))
+    pytester.makepyfile(
+        """
+        import os, threading
+        from jsnats.sdk import LeaseDesk, connect
+
+        def end(id):
+            with connect(context=os.environ["ADMIN"]) as lab:
+                lab.inner.bridge.run(LeaseDesk(lab.inner.connection).any("release", id=id, reason="a demo"))
+
+        def test_first(lab, bench):
+            threading.Timer(0.3, end, [lab.leases()[0].id]).start()
+            bench.dut.serial.call("hang")
+
+        def test_second(bench):
+            pass
+        """
+    )
+    result = run("--jsnats-selector=site=rack")
+    result.assert_outcomes(failed=1, errors=1)
+    shown = re.search(r"_ test_first _+\n(.*?)\n[-=]+ ", result.stdout.str(), re.DOTALL)
+    assert shown
+    assert shown[1] == "dut.serial.hang: the lease of bench-2 has ended: a demo by broker"
+    assert "a demo by broker" in re.split("ERROR at setup of test_second", result.stdout.str())[1]
+
+
+def start_pytest(broker: TestBroker, *arguments: str) -> subprocess.Popen[str]:
+    """Run pytest as alice in a process of its own, with our plugin and xdist."""
+    environment = os.environ | {
+        "JSNATS_CONTEXT": str(broker.context_path("alice")),
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+    }
+    command = [sys.executable, "-m", "pytest", "-p", "jsnats", "-p", "xdist", "-p", "no:cacheprovider", *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
+
+
+def test_each_worker_has_a_board_of_its_own(pytester: pytest.Pytester, broker: TestBroker, admin: Lab) -> None:
+    """With pytest-xdist, each takes a lease of its own, and gives it back."""
+    pytester.makepyfile(
+        """
+        import time
+        from pathlib import Path
+
+        import pytest
+
+        @pytest.mark.parametrize("which", [0, 1])
+        def test_board(bench, which):
+            Path(f"has-{which}").write_text(bench.exporter)
+            while not all(Path(f"has-{each}").exists() for each in (0, 1)):
+                time.sleep(0.02)
+        """
+    )
+    with start_pytest(broker, "-n2", "--jsnats-selector=board=rpi4") as process:
+        said, _ = process.communicate(timeout=55)
+    assert "2 passed" in said, said
+    assert {(pytester.path / f"has-{which}").read_text() for which in (0, 1)} == {"bench-1", "bench-2"}
+    assert admin.leases() == []
+
+
+def test_ctrl_c_gives_the_bench_back(pytester: pytest.Pytester, broker: TestBroker, admin: Lab) -> None:
+    """At once."""
+    pytester.makepyfile("def test_hangs(bench):\n    print('hangs', flush=True)\n    bench.dut.serial.call('hang')\n")
+    with start_pytest(broker, "-s", "--jsnats-selector=site=rack") as process:
+        assert process.stdout
+        while "hangs" not in process.stdout.readline():
+            assert process.poll() is None
+        assert [each.boards for each in admin.leases()] == [["bench-2"]]
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 2
+    assert admin.leases() == []
 
 
 # ------------------------------------------------------------------ what the fixtures are

@@ -2,7 +2,10 @@
 
 What is where:
 
-    _exporter.py   one exporter, from start to stop; _lifecycle.py its drivers; _agent.py several in one process
+    _exporter.py   one exporter, from start to stop; _lifecycle.py its drivers; _agent.py several in one process,
+                   _reload.py as their files change
+    _keeper.py     its lease, from grant to teardown: its states; _board.py what that does to calls and drivers,
+                   _hooks.py the scripts before and after
     _dispatch.py   a call between its arrival and its start; _checks.py its headers, _lease.py who may call
     _execute.py    running it; _runner.py where a driver's methods run
     _produce.py    a generator, turned into batches; _publish.py batches, stored in order
@@ -10,7 +13,10 @@ What is where:
     _answers.py    what the caller is told; _table.py what is remembered of a call
     _recorder.py   what a console says, stored once and in order; _ring.py what waits for that
     _control.py    messages about a running call: cancel, probe, credit, attach, parts
+    _outbox.py     what it tells on the side: put by at once, stored in order
     _logs.py       what its drivers log
+    _events.py     what happens at it
+    _audit.py      who called what
     _presence.py   the exporter's name; _service.py the answers to $SRV
     _resources*.py files that drivers read and make; _cache.py those of the host, _fetch.py those of http(s) servers
     _config*.py    exporter.yaml
@@ -21,7 +27,8 @@ What is where:
 
 from ._config import LoadedExporter, load
 from ._exporter import Exporter, Spec
+from ._hooks import Hook
 from ._presence import NameTaken
 from ._resources import FileSettings
 
-__all__ = ["Exporter", "FileSettings", "LoadedExporter", "NameTaken", "Spec", "load"]
+__all__ = ["Exporter", "FileSettings", "Hook", "LoadedExporter", "NameTaken", "Spec", "load"]

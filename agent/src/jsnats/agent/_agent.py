@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,6 @@ from jsnats.sdk import DEFAULT_URL, Context
 
 from ._config import LoadedExporter
 from ._exporter import Exporter, Spec
-from ._presence import NameTaken
 
 log = logging.getLogger("jsnats.agent")
 
@@ -49,6 +48,7 @@ def hosted(loaded: LoadedExporter, context: Context, lease: LeasePolicy) -> Host
         lease=loaded.lease or lease,
         auth=loaded.broker.auth and bool(context.seed),
         files=loaded.files,
+        hooks=loaded.hooks,
     )
     return Hosted(spec, context)
 
@@ -81,23 +81,54 @@ def _credentials(path: Path, name: str) -> Path:
 
 
 class Agent:
-    """The exporters of this process. `failures` says by name which do not run, and why."""
+    """The exporters of this process. `failures` says by name which do not run, and why.
 
-    def __init__(self, names: Sequence[str]) -> None:
+    A `patient` one waits for a broker that is not there.
+    """
+
+    def __init__(self, *, patient: bool) -> None:
         self.failures: dict[str, JsnatsError] = {}
         self.running: dict[str, Exporter] = {}
-        self._names = list(names)
+        self._patient = patient
+        self._tasks: dict[str, asyncio.Task[None]] = {}
         self._changed = asyncio.Condition()
+
+    def start(self, each: Hosted) -> None:
+        """Begin to host an exporter, one that is new or has been stopped."""
+        name = each.spec.name
+        self.failures.pop(name, None)
+        # No TaskGroup: it would wrap what the body of `hosting` raises, and no task of these raises anything.
+        self._tasks[name] = asyncio.create_task(self._host(each), name=name)
+
+    async def stop(self, names: Iterable[str]) -> None:
+        """Stop exporters, all in parallel, until `start` or `forget`."""
+        tasks = [self._tasks[name] for name in names if name in self._tasks]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    async def forget(self, name: str) -> None:
+        """An exporter that was stopped will not come back."""
+        async with self._changed:
+            self._tasks.pop(name, None)
+            self.failures.pop(name, None)
+            self._changed.notify_all()
+
+    @property
+    def hosted(self) -> list[str]:
+        """The names of all, running or not."""
+        return list(self._tasks)
 
     async def settled(self) -> None:
         """Wait until each exporter runs or has failed."""
         async with self._changed:
-            await self._changed.wait_for(lambda: len(self.running) + len(self.failures) == len(self._names))
+            await self._changed.wait_for(lambda: len(self.running) + len(self.failures) == len(self._tasks))
 
     async def ended(self) -> None:
         """Wait until none is left."""
         async with self._changed:
-            await self._changed.wait_for(lambda: len(self.failures) == len(self._names))
+            await self._changed.wait_for(lambda: len(self.failures) == len(self._tasks))
 
     def failure(self) -> JsnatsError:
         """The failures as one error: the only one, or a ConfigurationError that lists them by name."""
@@ -106,34 +137,34 @@ class Agent:
         faults = [f"{name}: {error}" for name, error in self.failures.items()]
         return _Failures("\n".join([f"{len(faults)} exporters do not run:", *faults]), faults, self.failures)
 
-    async def host(self, each: Hosted, patient: bool) -> None:
+    async def _host(self, each: Hosted) -> None:
         """Run one exporter until it fails, is taken over, or this task is cancelled."""
         try:
-            await self._serve(each, patient)
+            await self._serve(each)
         except (JsnatsError, TimeoutError) as error:
             await self._fail(each.spec.name, _named(error, each))
         except Exception as error:
             log.exception("exporter %s", each.spec.name)
             await self._fail(each.spec.name, JsnatsError(f"{type(error).__name__}: {error}"))
 
-    async def _serve(self, each: Hosted, patient: bool) -> None:
+    async def _serve(self, each: Hosted) -> None:
         name = each.spec.name
         exporter = Exporter(each.spec, each.context)
         try:
-            await _start(exporter, patient)
+            await _start(exporter, self._patient)
             async with self._changed:
                 self.running[name] = exporter
                 self._changed.notify_all()
             await exporter.lost.wait()
         finally:
+            self.running.pop(name, None)
             await exporter.stop()
-        raise NameTaken(f"exporter {name!r} was taken over by another agent")
+        raise exporter.error
 
     async def _fail(self, name: str, error: JsnatsError) -> None:
         async with self._changed:
-            self.running.pop(name, None)
             self.failures[name] = error
-            if len(self.failures) < len(self._names):  # the last one is told by who waits for the end
+            if len(self.failures) < len(self._tasks):  # the last one is told by who waits for the end
                 log.error("exporter %s does not run, the others go on: %s", name, error)
             self._changed.notify_all()
 
@@ -174,15 +205,13 @@ async def hosting(all_hosted: Sequence[Hosted], *, patient: bool = False) -> Asy
 
     A `patient` one waits for its broker. What fails is found in `Agent.failures`.
     """
-    agent = Agent([each.spec.name for each in all_hosted])
-    # No TaskGroup: it would wrap what the body raises, and no task of these raises anything.
-    tasks = [asyncio.create_task(agent.host(each, patient), name=each.spec.name) for each in all_hosted]
+    agent = Agent(patient=patient)
+    for each in all_hosted:
+        agent.start(each)
     try:
         yield agent
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
+        await agent.stop(agent.hosted)
 
 
 async def run_exporters(all_hosted: Sequence[Hosted]) -> None:

@@ -1,15 +1,15 @@
 """exporter.yaml: what an agent hosts.
 
 `_config_yaml.py` reads files with positions and fills in `${...}`, `_config_nodes.py` makes the drivers,
-`_config_types.py` finds their classes, `_config_files.py` reads what concerns files. Everything wrong in all files is
-reported at once, each by line and path.
+`_config_types.py` finds their classes, `_config_files.py` and `_config_hooks.py` read what concerns files and hooks.
+Everything wrong in all files is reported at once, each by line and path.
 """
 
 from __future__ import annotations
 
 import re
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, get_args
@@ -18,14 +18,15 @@ from jsnats.driver import Driver, check_tree
 from jsnats.schemas import ConfigurationError, InvalidName, LeasePolicy, check_name
 
 from ._config_files import file_settings
+from ._config_hooks import hooks_of
 from ._config_nodes import Builder, Exporter, read_nodes, unknown_key_faults
 from ._config_yaml import Document, Faults, Key, read_documents
+from ._hooks import Hook, HookName
 from ._resources import FileSettings
 
 _KEYS: Final = ["name", "labels", "broker", "lease", "hooks", "cache", "fetch", "export"]
 _FOREIGN_KEYS: Final = ["apiVersion", "kind", "metadata"]
 _JUMPSTARTER_KEYS: Final = ("endpoint", "token", "tls", "grpcOptions")
-_HOOKS: Final = ["beforeLease", "afterLease"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +40,7 @@ class BrokerSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedExporter:
-    """One exporter with its drivers made and checked. `hooks` is what the file says, unchanged."""
+    """One exporter with its drivers made and checked."""
 
     name: str
     root: Driver
@@ -47,12 +48,17 @@ class LoadedExporter:
     labels: dict[str, str] = field(default_factory=dict)
     broker: BrokerSettings = field(default_factory=BrokerSettings)
     lease: LeasePolicy | None = None
-    hooks: dict[str, Any] = field(default_factory=dict)
+    hooks: dict[HookName, Hook] = field(default_factory=dict)
     files: FileSettings = field(default_factory=FileSettings)
+    written: Any = field(default=None, repr=False)
+    refers_to: frozenset[str] = frozenset()
 
 
-def load(paths: Sequence[Path]) -> list[LoadedExporter]:
+def load(paths: Sequence[Path], running: Mapping[str, LoadedExporter] | None = None) -> list[LoadedExporter]:
     """Read exporter files, make their drivers, and return the exporters in the order they are written.
+
+    Of those that are `running`, each that is written as before comes back as it is, and what refers to it gets its
+    drivers; not one that refers to an exporter that has changed.
 
     Raises ConfigurationError whose `faults` are lines "file.yaml:12: export.dut.power: message", all that were found;
     the drivers made until then are closed.
@@ -61,9 +67,10 @@ def load(paths: Sequence[Path]) -> list[LoadedExporter]:
     documents = [document for path in paths for document in _documents(path, faults)]
     exporters = [_exporter(document) for document in documents]
     _check_names(exporters)
-    builder = Builder(exporters)
+    kept = _unchanged(exporters, running or {})
+    builder = Builder(exporters, {name: each.root for name, each in kept.items()})
     try:
-        loaded = [_load(builder, exporter) for exporter in exporters]
+        loaded = [kept.get(exporter.name) or _load(builder, exporter) for exporter in exporters]
     except BaseException:
         builder.close()
         raise
@@ -71,6 +78,19 @@ def load(paths: Sequence[Path]) -> list[LoadedExporter]:
         builder.close()
         raise _report(faults.lines(), paths)
     return loaded
+
+
+def _unchanged(exporters: list[Exporter], running: Mapping[str, LoadedExporter]) -> dict[str, LoadedExporter]:
+    same = {
+        each.name: found
+        for each in exporters
+        if (found := running.get(each.name))
+        and (found.source, found.written) == (each.document.source, each.document.value)
+    }
+    while lost := [name for name, found in same.items() if found.refers_to - same.keys()]:
+        for name in lost:
+            del same[name]
+    return same
 
 
 def _report(lines: list[str], paths: Sequence[Path]) -> ConfigurationError:
@@ -139,8 +159,10 @@ def _load(builder: Builder, exporter: Exporter) -> LoadedExporter:
         labels=_labels(document),
         broker=_broker(document),
         lease=_lease(document),
-        hooks=_hooks(document),
+        hooks=hooks_of(document),
         files=file_settings(document),
+        written=document.value,
+        refers_to=frozenset(spec.ref.rpartition(":")[0] for spec in exporter.nodes.values()) - {"", exporter.name},
     )
 
 
@@ -210,9 +232,3 @@ def _lease(document: Document) -> LeasePolicy | None:
         return value  # type: ignore[no-any-return]
     document.fault(("lease",), "must be required or if-held")
     return None
-
-
-def _hooks(document: Document) -> dict[str, Any]:
-    raw = _map(document, ("hooks",))
-    unknown_key_faults(document, ("hooks",), raw, _HOOKS)
-    return raw

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -136,9 +136,13 @@ class Exporter:
 
 
 class Builder:
-    """Makes the drivers of several exporters, each once, whatever refers to it."""
+    """Makes the drivers of several exporters, each once, whatever refers to it.
 
-    def __init__(self, exporters: Iterable[Exporter]) -> None:
+    `running` are the roots of those that are there already: nothing is made of them, nor closed.
+    """
+
+    def __init__(self, exporters: Iterable[Exporter], running: Mapping[str, Driver]) -> None:
+        self._running = running
         self._exporters: dict[str, Exporter] = {}
         for exporter in exporters:
             self._exporters.setdefault(exporter.name, exporter)  # a second one of that name is reported by the caller
@@ -153,7 +157,9 @@ class Builder:
 
     def close(self) -> None:
         """Close all drivers made so far, the last first; a failing one is logged."""
-        drivers = list(dict.fromkeys(each for driver in self._made.values() if driver for each in _family(driver)))
+        running = {each for root in self._running.values() for each in _family(root)}
+        made = dict.fromkeys(each for driver in self._made.values() if driver for each in _family(driver))
+        drivers = [each for each in made if each not in running]
         with ThreadPoolExecutor(1) as thread:  # of its own: this one may have a running event loop
             thread.submit(asyncio.run, _close_all(drivers[::-1])).result()
 
@@ -165,9 +171,9 @@ class Builder:
             return None
         if slot not in self._made:
             self._open.append(slot)
-            made = self._make(exporter, exporter.nodes[path])
+            root = self._running.get(exporter.name)
+            self._made[slot] = _below(root, path) if root else self._make(exporter, exporter.nodes[path])
             self._open.pop()
-            self._made[slot] = made
         return self._made[slot]
 
     def _make(self, exporter: Exporter, spec: NodeSpec) -> Driver | None:
@@ -191,12 +197,19 @@ class Builder:
         found = self._driver(target, known) if known else None
         if known and found is None:
             return None  # reported where it stands
-        for child in rest:  # a child that a driver made itself
-            found = found.children.get(child) if found is not None else None
+        if rest and found:  # a child that a driver made itself
+            found = _below(found, ".".join(rest))
         if found is None:
             hint = suggestion(path, list(target.nodes))
             exporter.document.fault(key, f"there is no node {path!r} in exporter {target.name!r}{hint}")
         return found
+
+
+def _below(driver: Driver, path: str) -> Driver | None:
+    found: Driver | None = driver
+    for child in path.split("."):
+        found = found.children.get(child) if found is not None else None
+    return found
 
 
 def _split_known(path: str, nodes: dict[str, NodeSpec]) -> tuple[str, list[str]]:

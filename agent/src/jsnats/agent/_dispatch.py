@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from jsnats.driver import Method, Node
@@ -16,7 +17,9 @@ from jsnats.schemas import (
     JSON,
     MSGPACK,
     Busy,
+    CallCancelled,
     CallError,
+    CallSubject,
     InvalidArgument,
     ProtocolError,
     TooLarge,
@@ -30,9 +33,10 @@ from jsnats.schemas import (
 from jsnats.sdk import Bulk, Connection, Message
 
 from ._answers import Answers, error_answer
+from ._audit import Audit
 from ._checks import call_id, check_retry, deadline_at, find, number, window_of
 from ._execute import Executor
-from ._lease import Admission
+from ._lease import Admission, Behind
 from ._service import Service
 from ._table import CallTable, OpenCall
 
@@ -51,7 +55,8 @@ MAX_STREAMS = 512
 
 
 class Dispatcher:
-    """Calls of one exporter. `nodes` is its tree by path; `auth` says that the broker pins user names."""
+    """Calls of one exporter. `nodes` is its tree by path; `auth` says that the broker pins user names; `look_up` is
+    how the newest lease is read when a caller knows more of it than the admission."""
 
     def __init__(
         self,
@@ -62,6 +67,7 @@ class Dispatcher:
         nodes: dict[str, Node],
         admission: Admission,
         service: Service,
+        audit: Audit,
         *,
         auth: bool = True,
     ) -> None:
@@ -72,12 +78,16 @@ class Dispatcher:
         self.auth = auth
         self.table = CallTable()
         self.answers = Answers(connection, instance, self.table)
-        self.executor = Executor(exporter, nodes, self.answers, service.stats, bulk)
+        self.executor = Executor(exporter, nodes, self.answers, service.stats, bulk, audit)
+        self.look_up: Callable[[], Awaitable[None]] = _nothing_newer
         self._since = time.monotonic()
         self._awaited: dict[OpenCall, float | None] = {}
 
-    def on_call(self, message: Message) -> None:
-        """Listener of the call subscription: in the read loop, so that a `cancel` never overtakes its call."""
+    def on_call(self, message: Message, last: bool = False) -> None:
+        """Listener of the call subscription: in the read loop, so that a `cancel` never overtakes its call.
+
+        Only a call under a lease that is not known here waits, until that was looked up; then it comes a `last` time.
+        """
         try:
             subject = parse_call(message.subject)
             if self.auth:
@@ -89,7 +99,9 @@ class Dispatcher:
         kind = JSON
         try:
             kind = content_type(message.headers)
-            self._accept(subject.user, subject.path, subject.method, message, kind)
+            self._accept(subject, message, kind, last)
+        except Behind:
+            self.connection.spawn(self._ask_again(message))
         except (CallError, ProtocolError) as raised:
             refusal = raised if isinstance(raised, CallError) else InvalidArgument(str(raised))
             refusal.path, refusal.method = refusal.path or subject.path, refusal.method or subject.method
@@ -99,7 +111,12 @@ class Dispatcher:
             refusal = driver_error(raised, subject.path, subject.method)
             self.connection.spawn(self.answers.reply(message.reply, error_answer(refusal, kind)))
 
-    def _accept(self, user: str, path: str, name: str, message: Message, kind: str) -> None:
+    async def _ask_again(self, message: Message) -> None:
+        await self.look_up()
+        self.on_call(message, last=True)
+
+    def _accept(self, subject: CallSubject, message: Message, kind: str, last: bool) -> None:
+        user, path, name = subject.user, subject.path, subject.method
         headers = message.headers or {}
         id_ = call_id(headers)
         known = self.table.get(user, id_)
@@ -109,7 +126,7 @@ class Dispatcher:
         check_retry(headers, self.answers.instance, self._since, self.table)
         deadline = deadline_at(headers)
         node, method = find(self.nodes, path, name)
-        self.admission.check(user, headers.get(h.EPOCH))
+        self.admission.check(user, headers.get(h.EPOCH), last=last)
         what, limit = ("streams", MAX_STREAMS) if method.kind == "bytes" else ("calls", MAX_RUNNING)
         if self.table.open[node.driver, method.kind == "bytes"] >= limit:
             raise Busy(f"{limit} {what} are already open on this driver: try again when some have ended")
@@ -164,13 +181,29 @@ class Dispatcher:
             self.table.remove(call)
         call.cancel(reason)
 
+    def end_calls(self, reason: str, spared: Callable[[str], bool] = lambda user: False) -> set[asyncio.Task[None]]:
+        """Cancel the calls of all users but those `spared`; return the tasks that end with them."""
+        ended = [call for call in self.table.running() if not spared(call.user)]
+        tasks = {call.task for call in ended if call.task}
+        for call in ended:
+            if call in self._awaited:
+                self._refuse(call, CallCancelled(f"cancelled: {reason}"))
+            else:
+                call.cancel(reason)
+        return tasks
+
     async def cancel_all(self, reason: str, timeout_s: float) -> None:
         """Cancel every call and wait for those that end."""
-        tasks = {call.task for call in self.table.running() if call.task}
-        for call in self.table.running():
-            self.cancel(call, reason)
-        if tasks:
+        if tasks := self.end_calls(reason):
             await asyncio.wait(tasks, timeout=timeout_s)
+
+    def still_running(self) -> dict[asyncio.Future[Any], str]:
+        """The methods, by path, of the calls that were told to end and do not, each with its task."""
+        return {
+            call.task: f"{call.node.path}.{call.method.name}".lstrip(".")
+            for call in self.table.running()
+            if call.task and call.reason
+        }
 
     async def look_after(self) -> None:
         """Runs as long as the exporter: gives up what nobody waits for, says "still working"."""
@@ -184,6 +217,7 @@ class Dispatcher:
     async def _look(self) -> None:
         now = time.monotonic()
         self.table.forget()
+        self.executor.audit.look(self.table.running())
         back = asyncio.get_running_loop().time() - self.connection.reconnected_at
         settled = self.connection.connected.is_set() and back > RECONNECT_GRACE_S
         for call in self.table.running():
@@ -193,6 +227,10 @@ class Dispatcher:
                 self.cancel(call, "its caller is gone")
         for call in self.executor.streams.look(settled=settled):
             self.cancel(call, "its client is gone")
+
+
+async def _nothing_newer() -> None:
+    """There are no leases."""
 
 
 def _bind(method: Method, body: bytes, kind: str) -> Any:

@@ -22,6 +22,7 @@ from jsnats.schemas import (
 from jsnats.sdk import Bulk
 
 from ._answers import Answers, error_answer
+from ._audit import Audit, Bound
 from ._bytes import Streams
 from ._produce import produce_async, produce_sync
 from ._publish import UNLIMITED, Publisher
@@ -34,8 +35,6 @@ log = logging.getLogger("jsnats.agent")
 ACCEPTED_S = 0.02
 LATE = "its deadline passed"
 
-Bound = tuple[tuple[Any, ...], dict[str, Any]]
-
 
 class Executor:
     """Runs the calls of one exporter. `mark` writes a marker, for the method named beside it, into its consoles."""
@@ -47,7 +46,9 @@ class Executor:
         answers: Answers,
         stats: dict[tuple[str, str], MethodStats],
         bulk: Bulk,
+        audit: Audit,
     ) -> None:
+        self.audit = audit
         self.exporter = exporter
         self.answers = answers
         self.connection = answers.connection
@@ -72,6 +73,7 @@ class Executor:
 
     async def _run(self, call: OpenCall, bound: Bound, deadline: float | None) -> None:
         begin = time.perf_counter_ns()
+        call.bound = bound
         caller.set(call.user)
         marker_sink.set(self.mark)
         if call.method.marker:
@@ -84,7 +86,9 @@ class Executor:
         finally:
             if timer:
                 timer.cancel()
-        self.stats[call.node.path, call.method.name].count(begin, (answer[1] or {}).get(h.ERROR, ""))
+        error = (answer[1] or {}).get(h.ERROR, "")
+        self.stats[call.node.path, call.method.name].count(begin, error)
+        self.audit.finished(call, bound, (time.perf_counter_ns() - begin) / 1e9, error.partition(":")[0])
         await self.answers.finish(call, answer)
 
     async def _unary(self, call: OpenCall, bound: Bound) -> Answer:
@@ -156,7 +160,8 @@ class Executor:
             elif method.is_async:
                 await produce_async(_generator(call, method, bound), publisher)
             else:
-                await produce_sync(_generator(call, method, bound), publisher, method.name)
+                leave = self.runners[call.node.driver].leave
+                await produce_sync(_generator(call, method, bound), publisher, method.name, leave)
         except asyncio.CancelledError:
             return "cancelled", _cancelled(call)
         except (Exception, SystemExit) as raised:  # noqa: BLE001 - the driver's, whatever it is; logged there

@@ -1,10 +1,11 @@
-"""The drivers of one exporter, begun and ended together."""
+"""The drivers of one exporter: started and stopped with the agent, reset and closed with each lease."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Mapping
+from typing import Any
 
 from jsnats.driver import Driver, Node
 from jsnats.schemas import ConfigurationError
@@ -37,23 +38,47 @@ class Drivers:
         """Start and reset them. Raises ConfigurationError with a line for each that failed."""
         self._ended = False
         await self._each("start", self._starts("start"), None)
+        await self.reset()
+
+    async def reset(self) -> None:
+        """Begin a lease. Raises ConfigurationError with a line for each that failed."""
         await self._each("reset", self._runs("reset"), None)
+
+    async def settle(self) -> None:
+        """Wait for the methods that are in a thread, CLOSE_S at most; from then on there are fresh threads."""
+        await asyncio.gather(*(runner_of(driver).settle(CLOSE_S) for driver in self.own))
+
+    async def close(self) -> None:
+        """End a lease. A fault of one is logged, and the others are closed all the same."""
+        await self._log_faults("close", self._runs("close"))
+        for driver in self.own:
+            runner_of(driver).leave_behind()
+
+    def stuck(self) -> dict[asyncio.Future[Any], str]:
+        """The methods, by path, that are still in a thread, each with what tells that it has come back."""
+        return {
+            ended: f"{path}.{name}".lstrip(".")
+            for driver, path in self.own.items()
+            for ended, name in runner_of(driver).left.items()
+        }
 
     async def end(self) -> None:
         """Close and stop them, once, if they were begun. A fault of one is logged, and the others end all the same."""
         if self._ended:
             return
         self._ended = True
-        for driver, path in self.own.items():
-            if stuck := runner_of(driver).stuck:
-                log.warning("exporter %s: %s.%s still holds its thread", self.exporter, path, stuck)
-        for what, work in (("close", self._runs), ("stop", self._starts)):
-            try:
-                await self._each(what, work(what), END_S)
-            except ConfigurationError as error:
-                log.error("%s", error)
+        await self.close()
+        for stuck in self.stuck().values():
+            log.warning("exporter %s: %s still holds its thread", self.exporter, stuck)
+        await self._log_faults("stop", self._starts("stop"))
         for driver in self.own:
             runner_of(driver).stop()
+
+    async def _log_faults(self, what: str, work: Mapping[str, Awaitable[None]]) -> None:
+        try:
+            await self._each(what, work, END_S)
+        except ConfigurationError as error:
+            log.error("%s", error)
 
     def _starts(self, name: str) -> Mapping[str, Awaitable[None]]:
         return {path: getattr(driver, name)() for driver, path in self.own.items()}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -18,6 +18,8 @@ from ._publish import Publisher
 PAUSE_S = 0.001
 THREAD_S = 8.0
 """How long the thread of a cancelled generator is waited for."""
+
+Leave = Callable[[asyncio.Future[Any], str], None]
 
 
 class _Stopped(Exception):
@@ -142,10 +144,11 @@ class _ThreadFlow(_Flow):
             self.lock.notify()
 
 
-async def produce_sync(source: Iterator[Any], publisher: Publisher, name: str) -> None:
+async def produce_sync(source: Iterator[Any], publisher: Publisher, name: str, leave: Leave) -> None:
     """Publish all items of a sync generator, run on a thread. Raises what it raises.
 
-    Cancelling ends the generator at its next item: a thread inside a device call cannot be interrupted.
+    Cancelling ends the generator at its next item: a thread inside a device call cannot be interrupted. What tells that
+    such a thread has ended is given to `leave`.
     """
     flow = _ThreadFlow(publisher)
 
@@ -170,6 +173,9 @@ async def produce_sync(source: Iterator[Any], publisher: Publisher, name: str) -
     finally:
         flow.stop()
         # Nobody may close the driver under a generator that still runs; one stuck in a device call is left behind.
-        with suppress(TimeoutError):
-            async with asyncio.timeout(THREAD_S):
-                await flow.ended.wait()
+        ended = asyncio.ensure_future(flow.ended.wait())
+        try:
+            await asyncio.wait({ended}, timeout=THREAD_S)
+        finally:
+            if not ended.done():
+                leave(ended, name)

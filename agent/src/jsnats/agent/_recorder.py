@@ -11,9 +11,10 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 from jsnats.driver import Console, Driver, Tap, caller
 from jsnats.schemas import CONSOLE, BrokerError, BrokerUnfit, console_subject, headers as h, unescape_user
@@ -37,6 +38,10 @@ FOREIGN_S = 4.0
 """After a record that somebody else has written under our name: longer than we need to see that we lost the name."""
 _WRONG_LAST_SEQUENCE = 10071
 _NO_STREAM = 10059
+
+
+Tell = Callable[[str, dict[str, Any], str], None]
+"""Takes type, data and path of an event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +69,12 @@ class Last:
 
 
 class Recorder(Tap):
-    """Records one console. `load` first, then `run` until `finish`."""
+    """Records one console, and tells of its markers. `load` first, then `run` until `finish`."""
 
-    def __init__(self, connection: Connection, exporter: str, path: str) -> None:
+    def __init__(self, connection: Connection, exporter: str, path: str, tell: Tell) -> None:
         super().__init__()
+        self._path = path
+        self._tell = tell
         self.subject = console_subject(exporter, path)
         self._connection = connection
         self._sequence = 0
@@ -105,6 +112,7 @@ class Recorder(Tap):
         self._ring.add_mark(self.offset, _now_ms(), kind, body)
         self._some.set()
         self._full.set()
+        self._tell("console.marker", {"marker": kind, "text": text, "offset": self.offset, **more}, self._path)
 
     # ------------------------------------------------------------------ what is stored
 
@@ -232,9 +240,9 @@ class Recorder(Tap):
 class Recorders:
     """Those of one exporter. `drivers` are its own, by their path in the tree."""
 
-    def __init__(self, connection: Connection, exporter: str, drivers: Mapping[Driver, str]) -> None:
+    def __init__(self, connection: Connection, exporter: str, drivers: Mapping[Driver, str], tell: Tell) -> None:
         self._consoles = {
-            driver: Recorder(connection, exporter, path)
+            driver: Recorder(connection, exporter, path, tell)
             for driver, path in drivers.items()
             if isinstance(driver, Console) and driver.record
         }

@@ -47,6 +47,11 @@ class Worker:
             self._thread.start()
         return future
 
+    @property
+    def started(self) -> bool:
+        """Whether there is a thread."""
+        return self._thread is not None
+
     def stop(self) -> None:
         """Let the thread end after what it is doing."""
         self._jobs.put(None)
@@ -81,17 +86,21 @@ def _settle(future: asyncio.Future[Any], result: Any, error: BaseException | Non
         future.set_exception(error)
 
 
+def _nothing() -> None:
+    """A job that tells when the thread has come to it."""
+
+
 class Runner:
-    """Runs the methods of one driver, whoever exports it: two exporters that share one share its thread too."""
+    """Runs the methods of one driver, whoever exports it: two exporters that share one share its thread too.
+
+    `left` is what goes on in threads that were left behind: a future that ends with the thread's work, and the name of
+    the method that does it.
+    """
 
     def __init__(self, driver: Driver) -> None:
         self.driver = driver
+        self.left: dict[asyncio.Future[Any], str] = {}
         self._worker = Worker(f"driver-{type(driver).__name__}")
-
-    @property
-    def stuck(self) -> str:
-        """Name of the method that occupies the thread, "" if none does."""
-        return self._worker.running
 
     def call(self, method: Method, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Return an awaitable of the method's result."""
@@ -101,29 +110,42 @@ class Runner:
         worker = Worker(f"parallel-{method.name}") if method.parallel else self._worker
         future = worker.submit(method.name, lambda: bound(*args, **kwargs))
         if method.parallel:
+            self.leave(worker.submit("", _nothing), method.name)
             worker.stop()
         return future
+
+    def leave(self, ended: asyncio.Future[Any], name: str) -> None:
+        """A thread of its own is in method `name` until the future ends."""
+        self.left[ended] = name
+        ended.add_done_callback(self.left.pop)
 
     def submit(self, method: Callable[..., Any], args: Any, kwargs: Any) -> asyncio.Future[Any]:
         """Run a sync method on the driver's thread: what `Driver.invoke` does."""
         return self._worker.submit(method.__name__, lambda: method(*args, **kwargs))
+
+    async def settle(self, timeout_s: float) -> None:
+        """Wait until no method is in a thread. One that does not come back in time is left behind in the driver's
+        thread, and what is called next runs on a fresh one."""
+        free = {self._worker.submit("", _nothing)} if self._worker.started else set()
+        if waiting := free | self.left.keys():
+            await asyncio.wait(waiting, timeout=timeout_s)
+        self.leave_behind()
+
+    def leave_behind(self) -> None:
+        """If a method is in the driver's thread, go on without that thread."""
+        if name := self._worker.running:
+            self.leave(self._worker.submit("", _nothing), name)
+            self.stop()
 
     async def lifecycle(self, name: str, timeout_s: float) -> None:
         """Run `reset` or `close`, sync or async. A thread that is stuck longer than `timeout_s` is left behind and
         the method runs on a fresh one, so that teardown always happens. Raises what the method raises."""
         if getattr(type(self.driver), name) is getattr(Driver, name):
             return  # not overridden: no thread is started for nothing
+        await self.settle(timeout_s)
         method = getattr(self.driver, name)
-        if inspect.iscoroutinefunction(method):
-            await method()
-            return
-        done = self._worker.submit(name, method)
-        await asyncio.wait({done}, timeout=timeout_s)
-        if not done.done() and self._worker.running != name:  # it waits behind a method that is stuck
-            done.cancel()
-            self._worker = Worker(self._worker.name)
-            done = self._worker.submit(name, method)
-        if inspect.isawaitable(result := await done):
+        result = method() if inspect.iscoroutinefunction(method) else await self._worker.submit(name, method)
+        if inspect.isawaitable(result):
             await result
 
     def stop(self) -> None:

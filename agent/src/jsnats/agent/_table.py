@@ -34,6 +34,7 @@ class OpenCall:
         "answer",
         "arrived",
         "asked",
+        "bound",
         "counted",
         "detached",
         "ended",
@@ -52,6 +53,7 @@ class OpenCall:
         "reply",
         "settled",
         "task",
+        "told",
         "user",
         "window",
     )
@@ -61,7 +63,8 @@ class OpenCall:
         self.node, self.method = node, method
         self.arrived = self.heard = time.monotonic()
         self.ended = 0.0
-        self.detached = self.progress = self.counted = False
+        self.detached = self.progress = self.counted = self.told = False
+        self.bound: tuple[tuple[Any, ...], dict[str, Any]] | None = None  # its arguments, while it runs
         self.settled = False  # its end is stored in RESULTS, where its caller reads: no reply is needed
         self.reason = ""
         self.task: asyncio.Task[None] | None = None
@@ -145,7 +148,7 @@ class CallTable:
         """Keep the answer instead of the call."""
         key = (call.user, call.id)
         call.answer, call.ended = answer, time.monotonic()
-        call.task, call.parts = None, []
+        call.task, call.bound, call.parts = None, None, []
         if self._calls.pop(key, None) is not None:
             self.open[call.slot] -= 1
             self._answered[key] = call

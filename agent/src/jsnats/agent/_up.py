@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import getpass
 import os
-import signal
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Sequence
@@ -16,7 +14,7 @@ from pathlib import Path
 from jsnats.broker import BROKER, run_broker
 from jsnats.schemas import EXPORTER, USER, BrokerError, ConfigurationError, JsnatsError
 from jsnats.sdk import Context, default_path, find_context, open_connection
-from jsnats.sdk.cli import Session, run_session
+from jsnats.sdk.cli import Session, run_session, until_signal
 
 from ._agent import Agent, Hosted, context_of, hosted, hosting
 from ._config import LoadedExporter
@@ -46,23 +44,7 @@ async def up(loaded: Sequence[LoadedExporter], plan: Plan) -> int:
 
     A signal before the command runs ends everything and gives 128 + its number. Raises JsnatsError.
     """
-    work = asyncio.ensure_future(_up(loaded, plan))
-    caught: list[int] = []
-
-    def stop(number: int) -> None:
-        if not caught:  # a second Ctrl-C must not interrupt the clean-up
-            work.cancel()
-        caught.append(number)
-
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        loop.add_signal_handler(number, stop, number)
-    try:
-        return await work
-    except asyncio.CancelledError:
-        if not caught:
-            raise
-        return 128 + caught[0]
+    return await until_signal(_up(loaded, plan))
 
 
 async def _up(loaded: Sequence[LoadedExporter], plan: Plan) -> int:

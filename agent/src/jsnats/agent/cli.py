@@ -12,6 +12,8 @@ from typer.core import TyperCommand
 from jsnats.sdk.cli import ContextFile, Nats
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from ._agent import Hosted
     from ._config import LoadedExporter
 
@@ -85,6 +87,9 @@ def run(
 ) -> None:
     """Host exporters until Ctrl-C or SIGTERM. A broker that is not there yet is waited for.
 
+    They answer lease holders only, unless a file says `lease: if-held`. What is changed in the files is followed: an
+    exporter is made anew when nobody holds it.
+
     Example: jsnats agent run exporter.yaml --credentials bench-1.json
     """
     import asyncio
@@ -92,18 +97,19 @@ def run(
     _log_to_stderr("INFO", agent="INFO")
     loaded = _load(files)
     from ._agent import context_of, hosted
+    from ._reload import run_files
 
-    all_hosted = [hosted(each, context_of(each, nats, credentials), "if-held") for each in loaded]
-    raise typer.Exit(asyncio.run(_until_signal(all_hosted)))
+    def host(each: LoadedExporter) -> Hosted:
+        return hosted(each, context_of(each, nats, credentials), "required")
+
+    raise typer.Exit(asyncio.run(_until_signal(run_files(files, loaded, host))))
 
 
-async def _until_signal(all_hosted: list[Hosted]) -> int:
+async def _until_signal(running: Coroutine[Any, Any, None]) -> int:
     import asyncio
     import signal
 
-    from ._agent import run_exporters
-
-    work = asyncio.ensure_future(run_exporters(all_hosted))
+    work = asyncio.ensure_future(running)
     caught: list[signal.Signals] = []
 
     def stop(number: signal.Signals) -> None:

@@ -35,6 +35,8 @@ class Bench(Driver):
     produced: int = 0
     runs: int = 0
     closed: int = 0
+    sleeping: int = 0
+    opened: int = 0
 
     @classmethod
     def client(cls) -> str:
@@ -54,6 +56,7 @@ class Bench(Driver):
     @export
     async def sleep(self, seconds: float) -> str:
         """Take that long."""
+        self.sleeping += 1
         await asyncio.sleep(seconds)
         return "slept"
 
@@ -147,6 +150,7 @@ class Bench(Driver):
         ends = anyio.create_memory_object_stream[bytes](32)
         try:
             async with StapledObjectStream(*ends) as stream:
+                self.opened += 1
                 yield stream, {"greeting": greeting}
         finally:
             self.finished += 1
@@ -176,6 +180,48 @@ class Bench(Driver):
 
 
 @dataclass(kw_only=True, eq=False)
+class Board(Bench):
+    """A Bench with power, which remembers what it is told, and a method that hangs until `go` is set."""
+
+    power: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.told: list[str] = []
+        self.hangs = threading.Event()
+        self.go = threading.Event()
+
+    @export
+    async def on(self) -> None:
+        """Switch on."""
+        self.power = True
+
+    @export
+    async def is_on(self) -> bool:
+        """Whether it is on."""
+        return self.power
+
+    @export
+    def hang(self) -> None:
+        """Hold the thread."""
+        self.hangs.set()
+        self.go.wait(30)
+
+    def go_after(self, seconds: float) -> None:
+        """Let what hangs go, a little later."""
+        threading.Timer(seconds, self.go.set).start()
+
+    def reset(self) -> None:
+        """Begin a lease."""
+        self.told.append("reset")
+
+    def close(self) -> None:
+        """Switch off."""
+        self.told.append("close")
+        self.power = False
+
+
+@dataclass(kw_only=True, eq=False)
 class SocketConsole(Console):
     """A console whose device is the Unix socket named by JSNATS_TEST_CONSOLE: for an agent in another process."""
 
@@ -200,10 +246,15 @@ class AgentProcess:
     """An agent in a process of its own, serving one driver under `name` with the context file `context`."""
 
     def __init__(
-        self, name: str, context: Path, driver: str = "jsnats.agent.testing:Bench", clock_offset_s: float = 0.0
+        self,
+        name: str,
+        context: Path,
+        driver: str = "jsnats.agent.testing:Bench",
+        clock_offset_s: float = 0.0,
+        lease: str = "if-held",
     ) -> None:
         self.name = name
-        command = [sys.executable, "-m", "jsnats.agent.testing", name, str(context), driver, str(clock_offset_s)]
+        command = [sys.executable, "-m", "jsnats.agent.testing", name, str(context), driver, str(clock_offset_s), lease]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout
         self.greeting = self._process.stdout.readline().strip()
@@ -240,7 +291,7 @@ class AgentProcess:
         return code
 
 
-async def _serve(name: str, context: str, driver: str) -> None:
+async def _serve(name: str, context: str, driver: str, lease: Any) -> None:
     from jsnats.schemas import JsnatsError
     from jsnats.sdk import Context
 
@@ -249,7 +300,7 @@ async def _serve(name: str, context: str, driver: str) -> None:
     module, _, cls = driver.partition(":")
     root = getattr(importlib.import_module(module), cls)()
     try:
-        async with Exporter(Spec(name=name, root=root), Context.load(Path(context))) as exporter:
+        async with Exporter(Spec(name=name, root=root, lease=lease), Context.load(Path(context))) as exporter:
             print("ready", flush=True)
             await exporter.lost.wait()
             print("lost", flush=True)
@@ -268,4 +319,4 @@ if __name__ == "__main__":
     threading.current_thread().name = "agent"
     if float(sys.argv[4]):
         _shift_clock(float(sys.argv[4]))
-    asyncio.run(_serve(*sys.argv[1:4]))
+    asyncio.run(_serve(sys.argv[1], sys.argv[2], sys.argv[3], sys.argv[5]))

@@ -19,8 +19,9 @@ from pydantic import ConfigDict, SkipValidation
 from pydantic.dataclasses import dataclass
 from typing_extensions import Format, get_annotations
 
-from jsnats.schemas import ConfigurationError
+from jsnats.schemas import LAB_SOURCE, ConfigurationError
 
+from ._event import packed_event
 from ._export import marks_of
 from ._resource import ResourceFile, ResourceSink, ResourceStream, opened, resources_of
 
@@ -128,6 +129,19 @@ class Driver:
         sink = progress_sink.get()
         if sink is not None:
             sink(done, total, message)
+
+    def emit(self, name: str, /, **data: Any) -> None:
+        """Tell the lab that something happened to this driver: `self.emit("overheated", temperature=91.0)`.
+
+        It is the event `driver.overheated`, kept with all others (`jsnats events`, MQTT). From any thread and from
+        async code; it never waits. Without an exporter, in a unit test, it is only checked. Raises InvalidName for a
+        name that is not dotted lower-case words, TypeError for data that cannot travel, ValueError above 64 KiB of it.
+        """
+        kept = vars(self)
+        source, place = kept.get("_exporter", LAB_SOURCE), kept.get("_place", "")
+        event = packed_event(source, f"driver.{name}", data, place)
+        if sink := kept.get("_events"):
+            sink(*event)
 
     def resource(self, handle: str, *, decompress: bool = True) -> AbstractAsyncContextManager[ResourceStream]:
         """Open a file that a caller passed: `async with self.resource(image) as stream:` and `async for` its bytes.

@@ -10,7 +10,7 @@ from typing import Any
 
 from jsnats.schemas import ConfigurationError
 
-from ._roles import permissions
+from ._roles import Permissions, mqtt_permissions, permissions
 
 MAX_PAYLOAD = 1 << 20
 LOG_BYTES = 32 << 20
@@ -18,19 +18,24 @@ LOG_BYTES = 32 << 20
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Somebody the broker knows. `token` is the name as it stands in subjects, `key` the public NKey."""
+    """Somebody the broker knows. `token` is the name as it stands in subjects, `key` the public NKey.
+
+    Who comes by MQTT, which knows no NKeys, has a `password` instead.
+    """
 
     name: str
     token: str
     role: str
     key: str
+    password: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BrokerConfig:
     """One nats-server with JetStream. `max_file` is in bytes; the files of the server lie in `directory`.
 
-    `system_key` is the public NKey of the only user of the system account. Without `auth` anybody may do anything.
+    `mqtt` is the port for MQTT, 0 for none. `system_key` is the public NKey of the only user of the system account.
+    Without `auth` anybody may do anything.
     """
 
     server_name: str
@@ -38,6 +43,7 @@ class BrokerConfig:
     port: int
     directory: Path
     max_file: int
+    mqtt: int = 0
     auth: bool = True
     system_key: str = ""
     principals: tuple[Principal, ...] = ()
@@ -61,7 +67,8 @@ def render(config: BrokerConfig) -> str:
 
 
 def _server(config: BrokerConfig) -> dict[str, Any]:
-    return {
+    mqtt = {"mqtt": {"host": config.host, "port": config.mqtt}} if config.mqtt else {}
+    return mqtt | {
         "server_name": config.server_name,
         "host": config.host,
         "port": config.port,
@@ -95,8 +102,19 @@ def _accounts(config: BrokerConfig) -> dict[str, Any]:
 
 
 def _user(principal: Principal) -> dict[str, Any]:
+    if principal.password:
+        # In clear: it stands in a file beside this one, both for the owner only, so a hash would hide nothing.
+        return {
+            "user": principal.name,
+            "password": principal.password,
+            "allowed_connection_types": ["MQTT"],
+            "permissions": _subjects(mqtt_permissions()),
+        }
     allowed = permissions(principal.role, principal.token)
-    if allowed is None:
-        return {"nkey": principal.key}
-    subjects = {"publish": {"allow": allowed.publish}, "subscribe": {"allow": allowed.subscribe}}
-    return {"nkey": principal.key, "permissions": subjects}
+    return {"nkey": principal.key} | ({} if allowed is None else {"permissions": _subjects(allowed)})
+
+
+def _subjects(allowed: Permissions) -> dict[str, Any]:
+    # To the server an empty list of what is allowed means everything.
+    publish = {"allow": allowed.publish} if allowed.publish else {"deny": [">"]}
+    return {"publish": publish, "subscribe": {"allow": allowed.subscribe}}

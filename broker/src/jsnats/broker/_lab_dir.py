@@ -1,8 +1,8 @@
 """The directory of a lab: who may connect, with which key, and everything that nats-server reads and writes.
 
-    auth.json      the principals: names, roles, public keys
+    auth.json      the principals: names, roles, public keys; passwords of those who come by MQTT
     broker.json    where the broker listens and how much it stores
-    creds/         one context file for each principal, with its secret seed
+    creds/         one context file for each principal, with its secret seed; for MQTT, name and password
     policy.yaml    what users may ask of the scheduler: written by hand, or not there
     nats.conf      made from the above, never edited by hand
     nats.log, nats.pid, store/    the server's own
@@ -25,7 +25,7 @@ from typing import Any
 
 import nkeys
 
-from jsnats.schemas import ADMIN, EXPORTER, ROLES, ConfigurationError, check_name, escape_user
+from jsnats.schemas import ADMIN, EXPORTER, ROLES, VIEWER, ConfigurationError, check_name, escape_user
 from jsnats.sdk import Context
 
 from ._config import BrokerConfig, Principal, render
@@ -48,6 +48,7 @@ class Settings:
     url: str = "nats://127.0.0.1:4222"
     store_bytes: int = 0
     max_file: int = 0
+    mqtt: int = 0
     auth: bool = True
 
 
@@ -126,13 +127,30 @@ class LabDir:
         token = _token(role, name)
         with self._editing() as principals:
             known = next((each for each in principals if each.token == token), None)
-            if known and known.role != role:
-                raise ConfigurationError(f"{name!r} is already {known.role}: revoke it first, or choose another name")
+            if known and (known.role != role or known.password):
+                raise _taken(known)
             if known and self._path(known).exists():
                 return Context.load(self._path(known))
             context, principal = self._issue(role, name)
             principals[:] = [*(each for each in principals if each.token != token), principal]
         return context
+
+    def add_mqtt(self, name: str) -> Path:
+        """Let `name` in as a viewer who comes by MQTT; return the file with name and password.
+
+        Raises ConfigurationError for a name that somebody else has.
+        """
+        with self._editing() as principals:
+            token = escape_user(name)
+            known = next((each for each in principals if each.token == token), None)
+            if known and not known.password:
+                raise _taken(known)
+            principal = known or Principal(name, token, VIEWER, "", secrets.token_urlsafe(24))
+            login = {"username": principal.name, "password": principal.password}
+            _write(self._path(principal), json.dumps(login, indent=1) + "\n")
+            if not known:
+                principals.append(principal)
+        return self._path(principal)
 
     def revoke(self, name: str) -> Principal:
         """Lock `name` out; a running broker drops its connections at once. Raises ConfigurationError if unknown."""
@@ -147,8 +165,7 @@ class LabDir:
     def principals(self) -> list[Principal]:
         """Everybody who is let in, in order of names."""
         rows = self._read(self._auth)["principals"]
-        known = [Principal(row["name"], escape_user(row["name"]), row["role"], row["key"]) for row in rows]
-        return sorted(known, key=lambda each: each.name)
+        return sorted(map(_principal, rows), key=lambda each: each.name)
 
     def context(self, name: str) -> Context:
         """The context of a principal. Raises ConfigurationError if there is none."""
@@ -184,6 +201,7 @@ class LabDir:
             port=settings.port,
             directory=self.path,
             max_file=settings.max_file,
+            mqtt=settings.mqtt,
             auth=settings.auth,
             system_key=self._read(self._auth)["system"],
             principals=tuple(self.principals()),
@@ -197,7 +215,7 @@ class LabDir:
         return context, principal
 
     def _path(self, principal: Principal) -> Path:
-        return self.creds / f"{principal.role}-{principal.token}.json"
+        return self.creds / f"{principal.role}-{principal.token}.{'mqtt' if principal.password else 'json'}"
 
     def _find(self, principals: list[Principal], name: str) -> Principal:
         for each in principals:
@@ -206,7 +224,7 @@ class LabDir:
         raise ConfigurationError(f"the lab in {self.path} knows no {name!r}: see `jsnats auth ls`")
 
     def _save_principals(self, system_key: str, principals: list[Principal]) -> None:
-        rows = [{"name": each.name, "role": each.role, "key": each.key} for each in principals]
+        rows = [{name: getattr(each, name) for name in ("name", "role", "key", "password")} for each in principals]
         _write(self._auth, json.dumps({"system": system_key, "principals": rows}, indent=1))
 
     def _read(self, path: Path) -> dict[str, Any]:
@@ -217,6 +235,15 @@ class LabDir:
         except (OSError, ValueError) as error:
             raise ConfigurationError(f"cannot read {path}: {error}") from error
         return data
+
+
+def _principal(row: dict[str, str]) -> Principal:
+    return Principal(row["name"], escape_user(row["name"]), row["role"], row["key"], row.get("password", ""))
+
+
+def _taken(known: Principal) -> ConfigurationError:
+    how = " by MQTT" if known.password else ""
+    return ConfigurationError(f"{known.name!r} is already {known.role}{how}: revoke it first, or choose another name")
 
 
 def _token(role: str, name: str) -> str:

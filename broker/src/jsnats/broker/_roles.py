@@ -24,6 +24,16 @@ def permissions(role: str, token: str) -> Permissions | None:
     return Permissions(tuple(dict.fromkeys(publish)), tuple(dict.fromkeys(_open_end(each) for each in subscribe)))
 
 
+def mqtt_permissions() -> Permissions:
+    """What a viewer needs who comes by MQTT: to read, and the deliveries of QoS 1.
+
+    `jsnats/event/#` is a subscription to `jsnats.event` as well as `jsnats.event.>`.
+    """
+    kinds = ("event", "log", "watch")
+    read = [f"jsnats.{kind}{rest}" for kind in kinds for rest in ("", ".>")]
+    return Permissions((), (*read, "$MQTT.sub.>"))
+
+
 def _open_end(pattern: str) -> str:
     """`jsnats.call.rack1.*.>` as `jsnats.call.rack1.>`.
 

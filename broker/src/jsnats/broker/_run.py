@@ -39,6 +39,11 @@ class Broker:
             return True
         return any(each.token == token and each.role == ADMIN for each in self.lab.principals())
 
+    @property
+    def mqtt(self) -> int:
+        """The port for MQTT, 0 for none."""
+        return self.process.config.mqtt
+
     async def add(self, role: str, name: str) -> Context:
         """Let a principal in, now (see `LabDir.add`)."""
         return await asyncio.to_thread(self.lab.add, role, name)
@@ -67,13 +72,15 @@ async def run_broker(
     total_bytes: int | None = None,
     auth: bool = True,
     policy: str | os.PathLike[str] | None = None,
+    mqtt: int | None = None,
 ) -> AsyncIterator[Broker]:
     """Run a broker in `lab_dir` (see `default_lab_dir`) for as long as the `async with`.
 
     `port` 0 takes a free one and keeps it through restarts; None for `port` or `listen` is what it was the last time:
     the credentials handed out name it. `total_bytes` is what it may store; the first run
     chooses (see `default_total`), later ones keep it. Without `auth` it listens on loopback only. `policy` is the file
-    that says what users may ask of the scheduler, by default `policy.yaml` in the directory of the lab.
+    that says what users may ask of the scheduler, by default `policy.yaml` in the directory of the lab. `mqtt` is a
+    port for MQTT 3.1.1, 0 for a free one: there, viewers with a password (`LabDir.add_mqtt`) read along.
     Raises ConfigurationError when the lab is already running, BrokerUnfit when the server cannot be started.
     """
     lab = LabDir(lab_dir)
@@ -83,6 +90,7 @@ async def run_broker(
         listen = listen or lab.settings().host
         port = lab.settings().port if port is None else port
         settings = _settings(lab, listen, port or _free_port(listen), total_bytes, auth)
+        settings = replace(settings, mqtt=0 if mqtt is None else mqtt or _free_port(listen))
         config = lab.configure(settings)
         async with BrokerProcess(config, lock=lock) as process:
             broker = Broker(lab, process)

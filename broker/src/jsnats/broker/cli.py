@@ -12,6 +12,7 @@ import typer
 
 if TYPE_CHECKING:
     from ._ensure import Usage
+    from ._lab_dir import LabDir
 
 broker_app = typer.Typer(help="Run the broker of a lab.", no_args_is_help=True)
 auth_app = typer.Typer(help="Say who may connect to the broker.", no_args_is_help=True)
@@ -56,6 +57,9 @@ def run(
             show_default="policy.yaml in the directory of the lab",
         ),
     ] = None,
+    mqtt: Annotated[
+        int | None, typer.Option(metavar="PORT", help="Also listen for MQTT there: see `jsnats auth add --mqtt`.")
+    ] = None,
 ) -> None:
     """Run the broker until Ctrl-C, with JetStream, roles and streams, and with its store of files and its scheduler.
 
@@ -67,7 +71,9 @@ def run(
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("jsnats.scheduler").setLevel(logging.INFO)
     with one_line_errors():
-        asyncio.run(_serve(directory, listen, port, _bytes(store_size), policy))
+        asyncio.run(
+            _serve(directory, listen=listen, port=port, total_bytes=_bytes(store_size), policy=policy, mqtt=mqtt)
+        )
 
 
 @broker_app.command("df")
@@ -110,8 +116,11 @@ def add(
     name: Annotated[str, typer.Argument(help="Its name; no two principals share one.")],
     directory: Dir = None,
     output: Annotated[Path | None, typer.Option(help="Write the context file here too.")] = None,
+    mqtt: Annotated[bool, typer.Option("--mqtt", help="A viewer who comes by MQTT, with a password.")] = False,
 ) -> None:
     """Let somebody connect, and print where the context file is. It holds a secret: hand it over safely.
+
+    With --mqtt it is a file with user name and password, for any MQTT 3.1.1 client.
 
     Example: jsnats auth add user alice --output alice.json
     """
@@ -119,6 +128,9 @@ def add(
 
     with one_line_errors():
         lab = LabDir(directory)
+        if mqtt:
+            _add_mqtt(lab, role, name, output)
+            return
         context = lab.add(role.value, name)
         if output:
             context.save(output)
@@ -136,10 +148,11 @@ def list_principals(directory: Dir = None, as_json: Json = False) -> None:
     with one_line_errors():
         principals = LabDir(directory).principals()
     if as_json:
-        _print_json([{"name": each.name, "role": each.role, "key": each.key} for each in principals])
+        rows = [{"name": each.name, "role": each.role, "key": each.key} for each in principals]
+        _print_json([row | {"mqtt": bool(each.password)} for row, each in zip(rows, principals, strict=True)])
         return
     for each in principals:
-        typer.echo(f"{each.role:<10} {each.name}")
+        typer.echo(f"{each.role:<10} {each.name}{' (mqtt)' if each.password else ''}")
 
 
 @auth_app.command()
@@ -155,9 +168,13 @@ def revoke(name: Annotated[str, typer.Argument(help="The name.")], directory: Di
     typer.echo(f"{gone.role} {gone.name} revoked")
 
 
-async def _serve(
-    directory: Path | None, listen: str | None, port: int | None, total_bytes: int | None, policy: Path | None
-) -> None:
+def _add_mqtt(lab: LabDir, role: Role, name: str, output: Path | None) -> None:
+    if role is not Role.viewer or output:
+        _refuse("--mqtt makes viewers, and no context file: say `jsnats auth add viewer NAME --mqtt`")
+    typer.echo(str(lab.add_mqtt(name)))
+
+
+async def _serve(directory: Path | None, **options: Any) -> None:
     import asyncio
     import signal
 
@@ -166,8 +183,10 @@ async def _serve(
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with run_broker(directory, listen=listen, port=port, total_bytes=total_bytes, policy=policy) as broker:
+    async with run_broker(directory, **options) as broker:
         typer.echo(f"broker     {broker.lab.settings().url}")
+        if broker.mqtt:
+            typer.echo(f"mqtt       port {broker.mqtt}, topics jsnats/event/# (not encrypted)")
         typer.echo(f"lab        {broker.lab.path}")
         typer.echo(f"log        {broker.lab.log}")
         typer.echo("next       jsnats auth add user NAME   (Ctrl-C stops the broker)")

@@ -112,6 +112,7 @@ class TreeRecord(_Record):
 class PresenceRecord(_Record):
     """Who serves an exporter right now, and what it is doing: see the states of an exporter.
 
+    `starting` is one more: the name is taken, but nobody is served yet, or no longer.
     `since` is Unix time in seconds in the exporter's clock, since when it is served; of an offline one in the
     scheduler's, since when it is gone. `epoch` is that of the lease it is preparing, holding or ending, 0 for none;
     `ended` that of the last lease which ended there. `reason` says why it is offline or stuck, or why the lease ended.

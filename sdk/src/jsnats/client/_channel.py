@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Any
 from jsnats.schemas import InterfaceRecord, InvalidArgument
 
 if TYPE_CHECKING:
-    from jsnats.sdk import AsyncLab, AsyncResults, DuplexStream, Options
+    from jsnats.sdk import AsyncLab, AsyncResults, Claim, DuplexStream, Options
 
 
 class Channel:
-    """Calls to one exporter. The sync methods need a lab made by `connect()`."""
+    """Calls to one exporter, under the lease of `claim`. The sync methods need a lab made by `connect()`."""
 
-    def __init__(self, lab: AsyncLab, exporter: str) -> None:
+    def __init__(self, lab: AsyncLab, exporter: str, claim: Claim | None = None) -> None:
         self.lab = lab
         self.exporter = exporter
+        self.claim = claim
 
     def run(self, work: Any) -> Any:
         """Run a coroutine of ours from sync code."""
@@ -51,7 +52,7 @@ class Channel:
     async def detach(self, node: Any, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
         """Start a call that goes on without us; return its job id."""
         body = await self.body(node, method, args, kwargs)
-        return await self.lab.caller.detach(self.exporter, node.path, method, body)
+        return await self.lab.caller.detach(self.exporter, node.path, method, body, self.claim)
 
     async def stream(self, node: Any, method: str, args: Any, kwargs: Any, options: Options) -> AsyncResults:
         """Open a stream of results."""

@@ -32,7 +32,7 @@ class DriverClient(ResourceMethods):
         self.children: dict[str, DriverClient] = children if children is not None else {}
         self._channel = channel
         self._node = node
-        self._options = Options()
+        self._options = Options(claim=channel.claim)
 
     @property
     def path(self) -> str:

@@ -20,21 +20,30 @@ if TYPE_CHECKING:
     from ._call import Options, encode_arguments
     from ._caller import Caller
     from ._chunks import read_blob
+    from ._claim import BOARDS, LEASE, Claim
     from ._connection import ApiError, Connection, Disconnected, NoResponders, Subscription, open_connection
     from ._console import ConsoleReader
     from ._console_record import ConsoleRecord, parse_record
     from ._console_start import Start
     from ._context import DEFAULT_URL, Context, default_path, find_context
     from ._duplex import BlockingStream, DuplexStream, StreamReset
-    from ._events import store_event
+    from ._duration import duration_text, parse_duration
+    from ._events import StoredEvent, store_event
     from ._follow import Delivered, follow
-    from ._lab import AsyncLab, ExporterInfo, Job, Lab, connect, connect_async
+    from ._lab import AsyncLab, Job, Lab, connect, connect_async
+    from ._lease import AsyncLease
+    from ._lease_desk import LeaseDesk
+    from ._lease_sync import Lease
+    from ._lease_wanted import SCRIPT_S, SHELL_S, Wanted, wanted
     from ._logs import read_logs
     from ._mirror import Mirror, mirrored
+    from ._moment import Duration, moment_of, seconds_of, signed_seconds
     from ._nats import Message
     from ._pipe import Messages, Pipe, Taker, chunks, deliver
     from ._replay import last_sequence, replay
     from ._results import AsyncResults, ResultStream
+    from ._since import Since
+    from ._snapshot import ExporterInfo, LeaseInfo, Snapshot, WaitInfo
     from ._sync import drain
 
 _WHERE = {
@@ -44,33 +53,47 @@ _WHERE = {
     "_blobs_sync": ("BlockingBlobs",),
     "_chunks": ("read_blob",),
     "_buckets": ("Conflict", "Record", "Write", "last_record", "put_record", "put_records"),
-    "_events": ("store_event",),
+    "_events": ("StoredEvent", "store_event"),
     "_follow": ("Delivered", "follow"),
     "_mirror": ("Mirror", "mirrored"),
     "_bulk": ("Bulk",),
     "_bridge": ("shared_bridge",),
     "_call": ("Options", "encode_arguments"),
     "_caller": ("Caller",),
+    "_claim": ("BOARDS", "LEASE", "Claim"),
     "_connection": ("ApiError", "Connection", "Disconnected", "NoResponders", "Subscription", "open_connection"),
     "_console": ("ConsoleReader",),
     "_console_record": ("ConsoleRecord", "parse_record"),
     "_console_start": ("Start",),
     "_context": ("DEFAULT_URL", "Context", "default_path", "find_context"),
+    "_duration": ("duration_text", "parse_duration"),
     "_duplex": ("BlockingStream", "DuplexStream", "StreamReset"),
-    "_lab": ("AsyncLab", "ExporterInfo", "Job", "Lab", "connect", "connect_async"),
+    "_moment": ("Duration", "moment_of", "seconds_of", "signed_seconds"),
+    "_lab": ("AsyncLab", "Job", "Lab", "connect", "connect_async"),
+    "_lease": ("AsyncLease",),
+    "_lease_desk": ("LeaseDesk",),
+    "_lease_sync": ("Lease",),
+    "_lease_wanted": ("SCRIPT_S", "SHELL_S", "Wanted", "wanted"),
+    "_snapshot": ("ExporterInfo", "LeaseInfo", "Snapshot", "WaitInfo"),
     "_logs": ("read_logs",),
     "_nats": ("Message",),
     "_pipe": ("Messages", "Pipe", "Taker", "chunks", "deliver"),
     "_replay": ("last_sequence", "replay"),
     "_results": ("AsyncResults", "ResultStream"),
+    "_since": ("Since",),
     "_sync": ("drain",),
 }
 _MODULE = {name: module for module, names in _WHERE.items() for name in names}
 
 __all__ = [
+    "BOARDS",
     "DEFAULT_URL",
+    "LEASE",
+    "SCRIPT_S",
+    "SHELL_S",
     "ApiError",
     "AsyncLab",
+    "AsyncLease",
     "AsyncResults",
     "BlobInfo",
     "Blobs",
@@ -78,6 +101,7 @@ __all__ = [
     "BlockingStream",
     "Bulk",
     "Caller",
+    "Claim",
     "Conflict",
     "Connection",
     "ConsoleReader",
@@ -86,10 +110,14 @@ __all__ = [
     "Delivered",
     "Disconnected",
     "DuplexStream",
+    "Duration",
     "ExporterInfo",
     "FoundBlob",
     "Job",
     "Lab",
+    "Lease",
+    "LeaseDesk",
+    "LeaseInfo",
     "Message",
     "Messages",
     "Mirror",
@@ -99,10 +127,15 @@ __all__ = [
     "Pipe",
     "Record",
     "ResultStream",
+    "Since",
+    "Snapshot",
     "Start",
+    "StoredEvent",
     "StreamReset",
     "Subscription",
     "Taker",
+    "WaitInfo",
+    "Wanted",
     "Write",
     "chunks",
     "connect",
@@ -110,22 +143,28 @@ __all__ = [
     "default_path",
     "deliver",
     "drain",
+    "duration_text",
     "encode_arguments",
     "find_context",
     "follow",
     "last_record",
     "last_sequence",
     "mirrored",
+    "moment_of",
     "open_connection",
+    "parse_duration",
     "parse_record",
     "put_record",
     "put_records",
     "read_blob",
     "read_logs",
     "replay",
+    "seconds_of",
     "shared_bridge",
+    "signed_seconds",
     "size_text",
     "store_event",
+    "wanted",
 ]
 
 

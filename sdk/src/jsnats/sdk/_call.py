@@ -17,8 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 from jsnats.schemas import (
     MSGPACK,
+    CallCancelled,
+    CallError,
     DeadlineExceeded,
     ExporterOffline,
+    LeaseLost,
+    LeaseRequired,
     TooLarge,
     call_subject,
     content_type,
@@ -28,6 +32,7 @@ from jsnats.schemas import (
     headers as h,
 )
 
+from ._claim import Claim
 from ._connection import Disconnected, NoResponders
 from ._nats import Msg
 
@@ -43,16 +48,20 @@ PART_WINDOW = 8
 MAX_ARGUMENTS = 64 << 20
 
 Progress = Callable[[dict[str, Any]], None]
+_LEASE_OVER = (LeaseRequired.code, LeaseLost.code, CallCancelled.code)
+LEASE_S = 0.5
+"""How much later than the exporter's answer the record may come that says why a lease has ended."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
     """How a call is made. `timeout_s` becomes its deadline; `on_progress` gets maps with done, total, message;
-    `detach` lets it go on without its caller."""
+    `detach` lets it go on without its caller; `claim` is the lease that it is made under."""
 
     timeout_s: float | None = None
     on_progress: Progress | None = None
     detach: bool = False
+    claim: Claim | None = None
 
 
 DEFAULT = Options()
@@ -113,7 +122,15 @@ class Call:
         self.caller.unwatch(self)
 
     def open(self) -> None:
-        """Complete the headers, expect replies, be watched. Arguments too large for one message become parts."""
+        """Complete the headers, expect replies, be watched. Arguments too large for one message become parts.
+
+        Raises LeaseLost without sending anything, TooLarge.
+        """
+        claim = self.options.claim
+        if claim and claim.lost:
+            raise claim.error(self.path, self.method)
+        if claim and claim.epoch:
+            self.headers[h.EPOCH] = str(claim.epoch)
         if self.options.on_progress:
             self.headers[h.PROGRESS] = "1"
         if self.options.detach:
@@ -186,8 +203,29 @@ class Call:
             self._settle(message)
         elif h.INTERIM in headers:
             self._interim(headers[h.INTERIM], message)
-        else:
+        elif h.ERROR_CODE not in headers or not self.await_lease(
+            self.caller.remote_error(message), lambda: self._settle(message)
+        ):
             self._settle(message)
+
+    def await_lease(self, error: CallError, otherwise: Callable[[], None]) -> bool:
+        """Whether `error` may be because a lease of ours has ended.
+
+        Then the lab's record, which is on its way, says why and fails this call; if it does not come soon, `otherwise`
+        is called.
+        """
+        claim = self.options.claim
+        if claim is None or claim.refused is None or claim.lost or error.code not in _LEASE_OVER:
+            return False
+        refused = claim.refused
+
+        def say() -> None:
+            if error.code != CallCancelled.code:
+                refused(error.message)
+            otherwise()
+
+        self.caller.loop.call_later(LEASE_S, say)
+        return True
 
     def _settle(self, message: Msg) -> None:
         if not self.final.done():

@@ -21,6 +21,7 @@ from jsnats.schemas import (
 )
 
 from ._call import DEFAULT, UNANSWERED_S, Call, Options
+from ._claim import Claim
 from ._connection import OUTAGE_S, Connection, Disconnected, NoResponders
 from ._nats import Msg
 from ._replay import stored_result
@@ -48,9 +49,9 @@ class Caller:
         call = Call(self, exporter, path, method, body, options)
         return await self.result(call, await call.exchange())
 
-    async def detach(self, exporter: str, path: str, method: str, body: bytes) -> str:
+    async def detach(self, exporter: str, path: str, method: str, body: bytes, claim: Claim | None = None) -> str:
         """Start a call that goes on without its caller; return its job id, `<exporter>.<call>`."""
-        call = Call(self, exporter, path, method, body, Options(detach=True))
+        call = Call(self, exporter, path, method, body, Options(detach=True, claim=claim))
         message = await call.exchange()
         if message.headers and h.ERROR in message.headers:
             raise self.remote_error(message)
@@ -133,6 +134,13 @@ class Caller:
         """Stop watching; nothing more is expected for it."""
         self._open.pop(item, None)
         self.connection.replies.drop(item.reply)
+
+    def lose(self, claim: Claim, why: str) -> None:
+        """A lease has ended: fail what runs under it with LeaseLost."""
+        claim.lost = why
+        for item in list(self._open):
+            if item.options.claim is claim:
+                item.fail(claim.error(item.path, item.method))
 
     async def _tick(self) -> None:
         down_since: float | None = None

@@ -13,16 +13,16 @@ from jsnats.schemas import CONSOLE, ConfigurationError, ProtocolError, console_s
 
 from ._connection import Connection, Disconnected
 from ._console_record import BOOT, ConsoleRecord, parse_record
+from ._duration import is_duration, parse_duration
 from ._nats import Msg
 from ._replay import replay
+from ._since import bounded, clock_time
 
 Start = str | float | datetime | timedelta | None
 """`None` or "now": only what comes; "start": all that is stored; "boot": the last power-on; "10m", "1h30m" or a
 timedelta: so long ago; a number, datetime, "2026-01-31T03:14" or "03:14": that time; "@4711": that offset; any other
 text, or "mark:TEXT": the last marker whose text has it."""
 
-_UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
-_DURATION = re.compile(r"(?:\d+(?:\.\d+)?[dhms])+")
 _WINDOW = 4096
 """Messages of the stream that are looked through at first, from the newest back; then twice as many."""
 HELP = "a duration (10m), a time (03:14 or 2026-01-31T03:14), an offset (@4711), start, boot, or the text of a marker"
@@ -44,11 +44,11 @@ def parse_since(since: Start) -> Point | str:
     Times of day are local; one that is still to come was yesterday's. Raises ConfigurationError.
     """
     if isinstance(since, timedelta):
-        return Point(time=_moment(time.time() - since.total_seconds()))
+        return Point(time=bounded(time.time() - since.total_seconds()))
     if isinstance(since, datetime):
-        return Point(time=_moment(since.timestamp()))
+        return Point(time=bounded(since.timestamp()))
     if isinstance(since, (int, float)):
-        return Point(time=_moment(since))
+        return Point(time=bounded(since))
     return _parse_text((since or "now").strip())
 
 
@@ -59,33 +59,14 @@ def _parse_text(text: str) -> Point | str:
         return text
     if re.fullmatch(r"@\d{1,18}", text):
         return text
-    if _DURATION.fullmatch(text):
-        seconds = sum(float(part[:-1]) * _UNITS[part[-1]] for part in re.findall(r"[\d.]+[dhms]", text))
-        return Point(time=_moment(time.time() - seconds))
-    if re.fullmatch(r"\d{9,}(?:\.\d+)?", text):
-        return Point(time=_moment(float(text)))
-    moment = _clock(text)
-    return Point(time=_moment(moment)) if moment is not None else f"mark:{text}"
-
-
-def _clock(text: str) -> float | None:
-    """Unix time of a date, or of a time of day."""
-    if re.fullmatch(r"\d\d?:\d\d(?::\d\d)?", text):
-        today = datetime.fromisoformat(f"{datetime.now():%Y-%m-%d}T{text:0>5}")
-        return (today if today <= datetime.now() else today - timedelta(days=1)).timestamp()
-    try:
-        return datetime.fromisoformat(text).timestamp()
-    except ValueError:
-        return None
+    if is_duration(text):
+        return Point(time=bounded(time.time() - parse_duration(text)))
+    moment = clock_time(text)
+    return Point(time=bounded(moment)) if moment is not None else f"mark:{text}"
 
 
 def _end(newest: ConsoleRecord) -> int | None:
     return newest.end if newest.offset >= 0 else None
-
-
-def _moment(seconds: float) -> float:
-    # What a time in the broker's language can be; all that is stored is younger than that.
-    return min(max(seconds, 0.0), 4e9)
 
 
 class Finder:

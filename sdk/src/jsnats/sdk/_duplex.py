@@ -17,6 +17,7 @@ from jsnats.schemas import (
     CallError,
     DeadlineExceeded,
     JsnatsError,
+    LeaseLost,
     OutcomeUnknown,
     TooLarge,
     content_type,
@@ -43,6 +44,10 @@ class StreamReset(JsnatsError, ConnectionResetError, anyio.BrokenResourceError):
     """The other end of a two-way stream is gone; the text says why."""
 
 
+class StreamLost(LeaseLost, StreamReset):
+    """The lease has ended, and with it the stream."""
+
+
 class Session(Call):
     """The call that opens a stream and keeps it: its final reply is the stream's end."""
 
@@ -56,7 +61,9 @@ class Session(Call):
         body: bytes,
         options: Options = DEFAULT,
     ) -> None:
-        super().__init__(caller, exporter, path, method, body, Options(on_progress=options.on_progress))
+        super().__init__(
+            caller, exporter, path, method, body, Options(on_progress=options.on_progress, claim=options.claim)
+        )
         self.headers[h.WINDOW] = str(WINDOW)
         self.stream = DuplexStream(self)
         self.bulk = bulk
@@ -294,6 +301,8 @@ class DuplexStream(anyio.abc.ObjectStream[bytes], Taker):
     def _why(self) -> StreamReset:
         if isinstance(self._reset, StreamReset):
             return self._reset
+        if isinstance(self._reset, LeaseLost):
+            return StreamLost(self._reset.message, path=self._reset.path, method=self._reset.method)
         reset = StreamReset(str(self._reset or "the exporter has closed the stream"))
         reset.__cause__ = self._reset if isinstance(self._reset, (CallError, JsnatsError)) else None
         return reset

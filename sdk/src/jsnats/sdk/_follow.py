@@ -160,6 +160,11 @@ async def _next(inbox: asyncio.Queue[Msg | Exception]) -> Msg:
 
 def _delivered(message: Msg, stream: str, name: str) -> Delivered:
     check_delivery(message.subject, message.reply, stream, name, message.subject)
+    return delivered(message)
+
+
+def delivered(message: Msg) -> Delivered:
+    """What a checked delivery says of itself. Raises ProtocolError."""
     tokens = message.reply.split(".")
     try:
         return Delivered(int(tokens[5]), int(tokens[7]) / _NS, int(tokens[8]), message)

@@ -7,65 +7,60 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
+from contextlib import aclosing, asynccontextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from jsnats.schemas import (
+    EVENTS,
     INTERFACE,
     LAB,
+    LOGS,
     NAME,
     PRESENCE,
     TREE,
     ConfigurationError,
     ExporterOffline,
     InterfaceRecord,
-    LeaseRecord,
+    LogRecord,
     MethodNotFound,
     OutcomeUnknown,
-    PresenceRecord,
+    StreamSpec,
     TreeRecord,
     check_name,
     ctl_subject,
-    decode_json,
     interface_key,
     tree_key,
 )
 
 from ._bridge import Bridge, shared_bridge
-from ._buckets import is_gone, last_record
+from ._buckets import Record, is_gone, last_record
 from ._bulk import Bulk
 from ._caller import Caller
+from ._claim import Claim, read_claim
 from ._connection import Connection, NoResponders, open_connection
 from ._context import Context, find_context
+from ._events import StoredEvent, events_filter, read_events
+from ._iterate import iterate
+from ._lease import AsyncLease
+from ._lease_sync import Lease
+from ._lease_wanted import LeaseOptions, wanted
+from ._logs import follow_logs, logs_filter
+from ._mirror import mirrored
 from ._replay import replay
 from ._results import AsyncResults, ResultStream
+from ._since import Since
+from ._snapshot import ExporterInfo, LeaseInfo, Snapshot, WaitInfo
+from ._stored import beginning
 from ._sync import drain
 
 if TYPE_CHECKING:
-    from jsnats.client import DriverClient
+    from jsnats.client import Channel, DriverClient
 
     from ._blobs import Blobs
     from ._blobs_sync import BlockingBlobs
     from ._duplex import DuplexStream
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExporterInfo:
-    """One line of `jsnats ls`. `since` is Unix time in seconds, 0.0 when offline; `holder` "" when free."""
-
-    name: str
-    labels: dict[str, str] = field(default_factory=dict)
-    online: bool = False
-    state: str = "offline"
-    host: str = ""
-    since: float = 0.0
-    lease: str = "if-held"
-    holder: str = ""
-    drivers: int = 0
-    version: str = ""
 
 
 class AsyncLab:
@@ -77,6 +72,7 @@ class AsyncLab:
         self.bridge = bridge
         self._interfaces: dict[str, InterfaceRecord] = {}
         self.bulk = Bulk(connection)
+        self.claims: dict[str, Claim] = {}
 
     @property
     def user(self) -> str:
@@ -112,30 +108,65 @@ class AsyncLab:
 
     async def exporters(self) -> list[ExporterInfo]:
         """All exporters the lab knows, by name, present or not."""
-        trees, presence, leases = await asyncio.gather(
-            self._bucket(TREE.name, "$KV.jsnats_tree.>"),
-            self._bucket(PRESENCE.name, "$KV.jsnats_presence.>"),
-            self._bucket(LAB.name, "$KV.jsnats_lab.>"),
-        )
-        return [
-            _info(name, body, presence.get(name), leases.get(f"lease.{name}")) for name, body in sorted(trees.items())
-        ]
+        return (await self.snapshot()).exporters()
 
-    async def _bucket(self, stream: str, subjects: str) -> dict[str, bytes]:
-        prefix = len(subjects) - 1
-        found = replay(self.connection, stream, subjects, last_per_subject=True)
+    async def leases(self) -> list[LeaseInfo]:
+        """Leases that are held, and bookings."""
+        return (await self.snapshot()).held()
+
+    async def queue(self) -> list[WaitInfo]:
+        """All who wait for exporters, in the order in which they are served."""
+        return (await self.snapshot()).queue()
+
+    async def snapshot(self) -> Snapshot:
+        """Everything the lab's records say of its exporters and leases right now."""
+        trees, presence, (lab, now) = await asyncio.gather(self._bodies(TREE), self._bodies(PRESENCE), self._lab())
+        return Snapshot.of(trees, presence, lab, now)
+
+    async def _bodies(self, bucket: StreamSpec) -> dict[str, bytes]:
+        prefix = len(bucket.subjects) - 1
+        found = replay(self.connection, bucket.name, bucket.subjects, last_per_subject=True)
         return {
             message.subject[prefix:]: message.data
             async for _, message in found
             if message.data and not is_gone(message.headers)
         }
 
-    async def exporter(self, name: str) -> DriverClient:
-        """The root of an exporter's tree of clients."""
-        from jsnats.client import Channel, client_tree
+    async def _lab(self) -> tuple[dict[str, Record], float]:
+        """Its records, and Unix time in s of the broker's clock."""
+        prefix = len(LAB.subjects) - 1
+        async with mirrored(self.connection, LAB.name, LAB.subjects) as mirror:
+            return {key[prefix:]: record for key, record in mirror.records.items()}, mirror.now()
 
-        tree = await self.tree(name)
-        return client_tree(tree, Channel(self, name))
+    def lease(
+        self, *selectors: str, on_wait: Callable[[WaitInfo], None] | None = None, **options: Unpack[LeaseOptions]
+    ) -> AsyncLease:
+        """A lease of one exporter for each selector, to be used as `async with`; see `LeaseOptions`.
+
+            async with lab.lease("board=rpi4,site!=paris", duration="30m") as bench:
+                await bench.dut.power.call_async("on")
+
+        `on_wait` is told the place in the queue whenever it changes.
+        """
+        return AsyncLease(self, wanted(selectors, **options), on_wait)
+
+    async def claim(self, exporter: str) -> Claim:
+        """Our right to an exporter: under a lease of this connection, else what the lab's records say."""
+        return self.claims.get(exporter) or await read_claim(self.connection, exporter)
+
+    async def exporter(self, name: str) -> DriverClient:
+        """The root of an exporter's tree of clients, whose calls are made under our lease if we have one."""
+        from jsnats.client import client_tree
+
+        return client_tree(*await self.open(name))
+
+    async def open(self, name: str) -> tuple[TreeRecord, Channel]:
+        """What an exporter has published, and what its clients call through. Raises as `tree` and `claim`."""
+        from jsnats.client import Channel
+
+        check_name(name, "exporter name")
+        tree, claim = await asyncio.gather(self.tree(name), self.claim(name))
+        return tree, Channel(self, name, claim)
 
     async def stream(self, exporter: str, path: str, method: str, body: bytes, **options: Any) -> AsyncResults:
         """Open a stream of results; the body is that of the call."""
@@ -150,6 +181,35 @@ class AsyncLab:
 
         session = Session(self.caller, await self.bulk.connection(), exporter, path, method, body, **options)
         return await session.start()
+
+    async def events(
+        self,
+        *,
+        exporter: str = "",
+        type: str = "",  # noqa: A002 - the word that CloudEvents has for it
+        since: Since = None,
+        follow: bool = False,
+    ) -> AsyncGenerator[StoredEvent, None]:
+        """Yield events, each once, in the order in which the lab has stored them.
+
+        Of one `exporter` or of all, of a `type` such as `lease.granted` or `lease.*`, from `since` on. With `follow`
+        also what comes, for ever, through outages of the broker; then without `since` only that, from the moment the
+        first one is asked for. Raises ConfigurationError, AccessDenied, ApiError.
+        """
+        subject = events_filter(exporter, type)
+        begin = await beginning(self.connection, EVENTS.name, subject, since, following=follow)
+        async with aclosing(read_events(self.connection, subject, begin, following=follow)) as found:
+            async for event in found:
+                yield event
+
+    async def logs(
+        self, exporter: str, *, path: str = "", since: Since = None, follow: bool = False
+    ) -> AsyncGenerator[LogRecord, None]:
+        """Yield what the drivers at `path` and below, and the hooks, have logged; the rest as in `events`."""
+        begin = await beginning(self.connection, LOGS.name, logs_filter(exporter), since, following=follow)
+        async with aclosing(follow_logs(self.connection, exporter, path, begin, following=follow)) as found:
+            async for record in found:
+                yield record
 
     def job(self, job_id: str) -> Job:
         """A call that runs, or ran, without its caller, by the id that `detach` gave."""
@@ -245,9 +305,36 @@ class Lab:
         """All exporters the lab knows, by name, present or not."""
         return self._bridge.run(self.inner.exporters())
 
+    def leases(self) -> list[LeaseInfo]:
+        """Leases that are held, and bookings."""
+        return self._bridge.run(self.inner.leases())
+
+    def queue(self) -> list[WaitInfo]:
+        """All who wait for exporters, in the order in which they are served."""
+        return self._bridge.run(self.inner.queue())
+
+    def lease(
+        self, *selectors: str, on_wait: Callable[[WaitInfo], None] | None = None, **options: Unpack[LeaseOptions]
+    ) -> Lease:
+        """A lease of one exporter for each selector, to be used as `with`; see `LeaseOptions`.
+
+            with lab.lease("board=rpi4,site!=paris", duration="30m") as bench:
+                bench.dut.power.on()
+
+        `on_wait` is told the place in the queue whenever it changes, from another thread.
+        """
+        return self._bridge.run(self._lease(selectors, on_wait, options))
+
+    async def _lease(self, selectors: Any, on_wait: Any, options: Any) -> Lease:
+        return Lease(self.inner.lease(*selectors, on_wait=on_wait, **options), self._bridge)
+
     def exporter(self, name: str) -> DriverClient:
         """The root of an exporter's tree: `lab.exporter("bench-1").dut.power.on()`."""
         return self._bridge.run(self.inner.exporter(name))
+
+    def open(self, name: str) -> tuple[TreeRecord, Channel]:
+        """What an exporter has published, and what its clients call through."""
+        return self._bridge.run(self.inner.open(name))
 
     def tree(self, exporter: str) -> TreeRecord:
         """What an exporter has published."""
@@ -256,6 +343,27 @@ class Lab:
     def interface(self, digest: str) -> InterfaceRecord:
         """The interface with that SHA-256."""
         return self._bridge.run(self.inner.interface(digest))
+
+    def events(
+        self,
+        *,
+        exporter: str = "",
+        type: str = "",  # noqa: A002 - the word that CloudEvents has for it
+        since: Since = None,
+        follow: bool = False,
+    ) -> Generator[StoredEvent, None, None]:
+        """As `AsyncLab.events`; what comes is what comes after this call: `for event in lab.events(follow=True)`."""
+        subject, connection = events_filter(exporter, type), self.inner.connection
+        begin = self._bridge.run(beginning(connection, EVENTS.name, subject, since, following=follow))
+        return iterate(self._bridge, read_events(connection, subject, begin, following=follow))
+
+    def logs(
+        self, exporter: str, *, path: str = "", since: Since = None, follow: bool = False
+    ) -> Generator[LogRecord, None, None]:
+        """As `AsyncLab.logs`; what comes is what comes after this call."""
+        subject, connection = logs_filter(exporter), self.inner.connection
+        begin = self._bridge.run(beginning(connection, LOGS.name, subject, since, following=follow))
+        return iterate(self._bridge, follow_logs(connection, exporter, path, begin, following=follow))
 
     def job(self, job_id: str) -> Job:
         """A call that runs, or ran, without its caller; read it with `.items()`."""
@@ -293,22 +401,3 @@ async def _open(url: str | None, context: Any, timeout_s: float, bridge: Bridge 
     chosen = context if isinstance(context, Context) else find_context(url, context)
     connection = await open_connection(chosen, name=f"client {chosen.name}", timeout_s=timeout_s)
     return AsyncLab(connection, bridge)
-
-
-def _info(name: str, body: bytes, presence: bytes | None, lease: bytes | None) -> ExporterInfo:
-    # The nodes are only counted: making records of them doubles the time of a long list.
-    tree = decode_json(body)
-    here = PresenceRecord.decode(presence) if presence else None
-    nodes = tree.get("nodes", ())
-    return ExporterInfo(
-        name=name,
-        labels=tree.get("labels", {}),
-        online=here is not None,
-        state=here.state if here else "offline",
-        host=here.host if here else "",
-        since=here.since if here else 0.0,
-        lease=tree.get("lease", "if-held"),
-        holder=LeaseRecord.decode(lease).holder if lease else "",
-        drivers=len(nodes) - 1,
-        version=tree.get("version", ""),
-    )

@@ -12,7 +12,7 @@ import secrets
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from jsnats.schemas import (
     RESULTS,
@@ -81,8 +81,23 @@ async def replay(
                 raise BrokerUnreachable(f"the broker at {connection.context.url} does not read out {stream}") from None
 
 
+class Present(NamedTuple):
+    """Now, at the broker: what comes is stored beyond `sequence`; `time` is Unix time in s."""
+
+    sequence: int
+    time: float
+
+
 async def last_sequence(connection: Connection, stream: str, subject: str) -> int:
     """Return the sequence beyond which `replay` of that subject finds only what is stored from now on.
+
+    Raises AccessDenied, ApiError, BrokerUnreachable.
+    """
+    return (await present(connection, stream, subject)).sequence
+
+
+async def present(connection: Connection, stream: str, subject: str) -> Present:
+    """Ask the broker where that subject of the stream ends now, and what time it is.
 
     Raises AccessDenied, ApiError, BrokerUnreachable.
     """
@@ -98,7 +113,7 @@ async def last_sequence(connection: Connection, stream: str, subject: str) -> in
     created = await connection.api(
         f"CONSUMER.CREATE.{stream}.{name}.{subject}", {"stream_name": stream, "config": config}
     )
-    return int(created["delivered"]["stream_seq"])
+    return Present(int(created["delivered"]["stream_seq"]), datetime.fromisoformat(created["ts"]).timestamp())
 
 
 class _ConsumerGone(Exception):

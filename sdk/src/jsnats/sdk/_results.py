@@ -168,6 +168,13 @@ class ResultStream(Call):
     def _finish(self, error: Exception | None) -> None:
         if self.finished:
             return
+        if isinstance(error, CallError) and self.await_lease(error, lambda: self._finish_now(error)):
+            return
+        self._finish_now(error)
+
+    def _finish_now(self, error: Exception | None) -> None:
+        if self.finished:
+            return
         if isinstance(error, CallError) and not error.method:
             error.path, error.method = self.path, self.method
         self.finished, self.error_at_end = True, error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -26,6 +27,13 @@ def attach(item: pytest.Item, report: pytest.TestReport) -> None:
     benches = item.config.stash.get(KEY, None)
     if benches:
         report.sections += benches.said()
+
+
+def say_lost(report: pytest.TestReport, raised: pytest.ExceptionInfo[BaseException]) -> None:
+    """A lease that was lost is said in one line: where the test was then does not matter."""
+    schemas = sys.modules.get("jsnats.schemas")
+    if schemas and isinstance(raised.value, schemas.LeaseLost):
+        report.longrepr = str(raised.value)
 
 
 class Sections:

@@ -87,7 +87,11 @@ class Since:
         async for sequence, record in read_logs(self._connection, self._exporter, after=self._logs):
             self._logs = sequence
             lines.append(log_line(record))
-        return [(f"{LOG_SECTION}{self._exporter}", _end_of("\n".join(lines), "the lab has all of it"))] if lines else []
+        return (
+            [(f"{LOG_SECTION}{self._exporter}", _end_of("\n".join(lines), f"jsnats logs {self._exporter}"))]
+            if lines
+            else []
+        )
 
 
 def console_text(records: Iterable[ConsoleRecord]) -> str:

@@ -16,6 +16,7 @@ HOW = (
     "say --jsnats-exporter NAME, --jsnats-selector board=rpi4 or --jsnats-up=exporter.yaml (ini: jsnats_exporter, ...; "
     "mark: @pytest.mark.jsnats(exporter=...)), or run pytest in `jsnats up exporter.yaml -- pytest`"
 )
+WAIT = "10m"
 SCOPES = ("function", "class", "module", "package", "session")
 
 
@@ -30,9 +31,11 @@ def add_settings(parser: pytest.Parser) -> None:
     add("url", "URL", "address of the broker, in place of the one in the context file")
     add("up", "EXPORTER.yaml", "run a lab with these exporters for this session; may be repeated", action="append")
     add("exporter", "NAME", "the exporter that the fixture `bench` is")
-    add("selector", "LABELS", "or: a free exporter with these labels, as in 'board=rpi4,site in (desk, rack)'")
+    add("selector", "LABELS", "or: an exporter with these labels, as in 'board=rpi4,site in (desk, rack)'")
+    add("duration", "TIME", "how long the lease of a bench is wanted, as in 30m; by default what the lab gives")
+    add("wait", "TIME", f"how long to wait for a bench, by default {WAIT}")
     add("console", "PATH", "which console the fixture `console` is, if the bench has several, as in dut.serial")
-    for name in ("url", "exporter", "selector", "console"):
+    for name in ("url", "exporter", "selector", "duration", "wait", "console"):
         parser.addini(f"jsnats_{name}", f"as --jsnats-{name}", default="")
     for name in ("context", "up"):
         parser.addini(f"jsnats_{name}", f"as --jsnats-{name}, relative to the ini file", type="paths", default=[])

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ._case import client_of
-from ._report import Sections, attach, begin_test
+from ._report import Sections, attach, begin_test, say_lost
 from ._wish import add_settings, check_marks, scope_of, wish_of
 
 if TYPE_CHECKING:
@@ -71,9 +71,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Show what the consoles and drivers of a failing test's benches said since it began."""
     report = yield
+    if call.excinfo and report.failed:
+        say_lost(report, call.excinfo)
     if report.failed:
         attach(item, report)
     return report

@@ -8,6 +8,12 @@
     _job.py        `jsnats job`
     _console.py    `jsnats console`; _console_click.py is that of `j`, _console_run.py what both do, _console_attach.py
                    talks to a device, _console_tty.py has terminal and keys, _console_output.py shows records
+    _lease.py      `jsnats lease`, `jsnats queue`; _lease_options.py are options, _lease_text.py is what is shown,
+                   _lease_find.py knows abbreviated ids, _lease_wait.py shows how one waits
+    _lease_shell.py `jsnats shell`, `jsnats run`; _lease_session.py is what they do
+    _exporter.py   `jsnats exporter`
+    _events.py     `jsnats events`, `logs`; _event_words.py says what happened
+    _history.py    `jsnats history`; _story.py makes a story of events
     _blob.py       `jsnats blob`; _progress.py is what is told of a transfer, _uploads.py
                    files as arguments of a call
     _target.py     "bench-1.dut.power.on", found in what the exporter published
@@ -33,10 +39,11 @@ if TYPE_CHECKING:
     from ._console_click import console_command
     from ._guard import exit_code
     from ._j import j_main
+    from ._lease_text import place_text
     from ._options import ContextFile, Json, Nats
     from ._output import progress_line
     from ._progress import transfer_line
-    from ._shell import Session, run_session
+    from ._shell import Session, run_session, until_signal
 
 __all__ = [
     "ContextFile",
@@ -49,9 +56,11 @@ __all__ = [
     "j_main",
     "main",
     "methods_command",
+    "place_text",
     "progress_line",
     "run_session",
     "transfer_line",
+    "until_signal",
 ]
 
 _HOME = {
@@ -64,9 +73,11 @@ _HOME = {
     "exit_code": "_guard",
     "j_main": "_j",
     "methods_command": "_commands",
+    "place_text": "_lease_text",
     "progress_line": "_output",
     "run_session": "_shell",
     "transfer_line": "_progress",
+    "until_signal": "_shell",
 }
 
 

@@ -163,7 +163,7 @@ def _call_once(target: Target, found: Words) -> None:
         raise _refused(f"{target.subject} is a two-way byte stream: use the command of its driver, `j`")
     given = parse_arguments(found.rest, target.method, target.name)
     with progress_line() as progress:
-        options = Options(timeout_s=found.number("timeout", float), on_progress=progress)
+        options = Options(timeout_s=found.number("timeout", float), on_progress=progress, claim=target.channel.claim)
         result = call_once(target.channel, target.node, target.name, given, options)
     print_result(result, "json" in found.flags)
 
@@ -190,7 +190,7 @@ def _print_items(target: Target, found: Words) -> None:
     from ._uploads import send_files
 
     given = send_files(target.channel, parse_arguments(found.rest, target.method, target.name))
-    options = Options(timeout_s=found.number("timeout", float))
+    options = Options(timeout_s=found.number("timeout", float), claim=target.channel.claim)
     limit = found.number("limit", int)
     opened: Any = target.channel.drain(target.node, target.name, given.args, given.kwargs, options)
     with closing(opened) as items:

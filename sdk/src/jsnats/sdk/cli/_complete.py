@@ -23,6 +23,11 @@ def complete_exporter_method(incomplete: str) -> list[str]:
     return ask(lambda lab: _below(lab, incomplete, _methods))
 
 
+def complete_lease(incomplete: str) -> list[str]:
+    """Ids of leases, bookings and waits."""
+    return [id_ for id_ in ask(_leases) if id_.startswith(incomplete)]
+
+
 def complete_console(incomplete: str) -> list[str]:
     """Names of exporters with a dot; of the one exporter that it can be, its consoles."""
     return ask(lambda lab: _below(lab, incomplete, _consoles))
@@ -50,6 +55,10 @@ def _below(lab: Lab, incomplete: str, paths: Callable[[Lab, str], list[str]]) ->
 
 def _exporters(lab: Lab) -> list[str]:
     return [info.name for info in lab.exporters()]
+
+
+def _leases(lab: Lab) -> list[str]:
+    return [*(each.id for each in lab.leases()), *(each.id for each in lab.queue())]
 
 
 def _methods(lab: Lab, exporter: str) -> list[str]:

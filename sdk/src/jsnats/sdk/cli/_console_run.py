@@ -234,8 +234,6 @@ async def console_paths(lab: AsyncLab, exporter: str) -> list[str]:
 
 async def find_console(lab: AsyncLab, name: str) -> ConsoleClient:
     """The console of that name; that of an exporter alone, if it has only one. Raises MethodNotFound with the names."""
-    from jsnats.client import Channel
-
     exporter = name.partition(".")[0]
     known = await console_paths(lab, exporter)
     if name == exporter and len(known) == 1:
@@ -244,6 +242,6 @@ async def find_console(lab: AsyncLab, name: str) -> ConsoleClient:
         there = f"its consoles: {', '.join(known)}" if known else "it has none"
         raise MethodNotFound(f"{name} is no console of {exporter}; {there}")
     path = name.partition(".")[2]
-    tree = await lab.tree(exporter)
+    tree, channel = await lab.open(exporter)
     node = next(node for node in tree.nodes if node.path == path)
-    return ConsoleClient(Channel(lab, exporter), node)
+    return ConsoleClient(channel, node)

@@ -44,7 +44,7 @@ def _run(words: list[str]) -> object:
         from jsnats.schemas import ConfigurationError
 
         raise ConfigurationError(
-            "JSNATS_EXPORTER is not set: run j inside `jsnats up exporter.yaml`, or set it to a name of `jsnats ls`"
+            "JSNATS_EXPORTER is not set: run j inside `jsnats shell -l board=...` or `jsnats up exporter.yaml`"
         )
     from jsnats.sdk import connect
 

@@ -14,34 +14,53 @@ if TYPE_CHECKING:
     from jsnats.sdk import ExporterInfo, Lab
 
 
-def ls(as_json: Json = False, nats: Nats = None, context: ContextFile = None) -> None:
-    """List the exporters of the lab: what state each is in, and who holds it.
+def ls(
+    free: Annotated[bool, typer.Option("--free", help="Only those that can be had at once.")] = False,
+    selector: Annotated[
+        str | None, typer.Option("-l", "--selector", metavar="SELECTOR", help="Only those with these labels.")
+    ] = None,
+    as_json: Json = False,
+    nats: Nats = None,
+    context: ContextFile = None,
+) -> None:
+    """List the exporters of the lab: what state each is in, who holds it, and why it is away.
 
-    Example: jsnats ls --json | jq -r '.[].name'
+    Example: jsnats ls --free -l board=rpi4
     """
     from dataclasses import asdict
+
+    from jsnats.schemas import Selector
 
     from ._output import print_json, print_table
     from ._target import lab_of
 
+    wanted = Selector.parse(selector or "")
     with lab_of(nats, context) as lab:
-        found = lab.exporters()
+        all_of_them = lab.exporters()
+    found = [
+        each for each in all_of_them if wanted.matches({"name": each.name, **each.labels}) and (each.free or not free)
+    ]
     if as_json:
         print_json([asdict(each) for each in found], indent=1)
-    elif not found:
-        typer.echo("no exporter has ever joined this lab: start one with `jsnats agent run exporter.yaml`", err=True)
+    elif found:
+        print_table(("NAME", "STATE", "LABELS", "HOLDER", "DRIVERS", "HOST", "REMARK"), [_row(each) for each in found])
+    elif all_of_them:
+        typer.echo(f"none of {len(all_of_them)} exporters: see `jsnats ls` and `jsnats queue`", err=True)
     else:
-        print_table(("NAME", "STATE", "LABELS", "HOLDER", "DRIVERS", "HOST"), [_row(each) for each in found])
+        typer.echo("no exporter has ever joined this lab: start one with `jsnats agent run exporter.yaml`", err=True)
 
 
 def _row(info: ExporterInfo) -> tuple[str, ...]:
+    from ._lease_text import remark, state_text
+
     return (
         info.name,
-        info.state,
+        state_text(info),
         labels_text(info.labels) or "-",
         info.holder or "-",
         str(info.drivers),
         info.host or "-",
+        remark(info),
     )
 
 

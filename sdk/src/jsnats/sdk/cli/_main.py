@@ -27,6 +27,14 @@ _OWN = {
     "call": (f"{__package__}._call_command:call", "Call a method of a driver."),
     "stream": (f"{__package__}._call_command:stream", "Print what a method yields, as it comes."),
     "console": (f"{__package__}._console:console", "Talk to a console, or read its record."),
+    "shell": (f"{__package__}._lease_shell:shell", "Take exporters, and open a shell with them."),
+    "run": (f"{__package__}._lease_shell:run", "Take exporters for one command."),
+    "lease": (f"{__package__}._lease:lease_app", "Take boards, keep them, hand them on."),
+    "queue": (f"{__package__}._lease:queue", "List who waits for exporters."),
+    "exporter": (f"{__package__}._exporter:exporter_app", "Take exporters out of the lab and back, as an admin."),
+    "events": (f"{__package__}._events:events", "Show what happened in the lab."),
+    "logs": (f"{__package__}._events:logs", "Show what drivers and hooks have logged."),
+    "history": (f"{__package__}._history:history", "Tell the story of an exporter."),
     "job": (f"{__package__}._job:job_app", "Follow or end calls that run without their caller."),
     "blob": (f"{__package__}._blob:blob_app", "Store files in the lab."),
     "version": (f"{__package__}._lab:version", "Print the version."),
@@ -124,8 +132,10 @@ def _command(found: Any, name: str) -> Any:
 _PLAIN: dict[Any, Callable[[Any], Any]] = {str: str, Path: Path, bool: bool, list[str]: list}
 _OURS = {"help", "nats", "context", "exporter", "job_id", "install_completion", "show_completion"} | {
     *("console", "watch", "since", "from_boot", "from_mark", "log", "search", "no_follow"),
-    *("until", "timeout", "as_json", "timestamps"),
+    *("until", "timeout", "as_json", "timestamps", "follow", "kind", "path"),
     *("sha256", "file", "files", "name"),
+    *("free", "selector", "duration", "priority", "wait", "no_wait", "note", "begin", "lease", "by", "reason"),
+    *("user", "users", "comment"),
 }
 
 

@@ -8,39 +8,70 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from jsnats.schemas import ConfigurationError
 
+KILL_S = 10.0
+"""How long a command whose lease has ended may take to end after SIGTERM."""
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """What the child process works with. `exporter` is the one that `j` talks to."""
+    """What the child process works with. `exporter` is the one that `j` talks to, `boards` all that `lease` has."""
 
     context: Path
     url: str
     exporter: str
+    lease: str = ""
+    boards: Sequence[str] = ()
 
     def environment(self) -> dict[str, str]:
         """Our environment with the lab in it, and `j` on the PATH."""
         beside = str(Path(sys.executable).parent)
-        return os.environ | {
-            "JSNATS_CONTEXT": str(self.context),
-            "JSNATS_URL": self.url,
-            "JSNATS_EXPORTER": self.exporter,
-            "PATH": f"{beside}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
-        }
+        held = {"JSNATS_LEASE": self.lease, "JSNATS_BOARDS": ",".join(self.boards)} if self.lease else {}
+        return (
+            os.environ
+            | held
+            | {
+                "JSNATS_CONTEXT": str(self.context),
+                "JSNATS_URL": self.url,
+                "JSNATS_EXPORTER": self.exporter,
+                "PATH": f"{beside}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+            }
+        )
 
 
-async def run_session(session: Session, command: Sequence[str]) -> int:
+async def until_signal(work: Coroutine[Any, Any, int]) -> int:
+    """Run `work` and return its code; a signal cancels it, and the code is 128 + its number when it has cleaned up."""
+    running = asyncio.ensure_future(work)
+    caught: list[int] = []
+
+    def stop(number: int) -> None:
+        if not caught:  # a second Ctrl-C must not interrupt the clean-up
+            running.cancel()
+        caught.append(number)
+
+    for number in _FORWARDED:
+        asyncio.get_running_loop().add_signal_handler(number, stop, number)
+    try:
+        return await running
+    except asyncio.CancelledError:
+        if not caught:
+            raise
+        return 128 + caught[0]
+
+
+async def run_session(session: Session, command: Sequence[str], over: asyncio.Event | None = None) -> int:
     """Run `command`, or an interactive shell, to its end and return its exit code, 128 + N after signal N.
 
-    Signals to us are passed on, and it is waited for. From its end on they have no effect: the caller cleans up.
+    Signals to us are passed on, and it is waited for. From its end on they have no effect: the caller cleans up. When
+    `over` is set the command gets SIGTERM, and SIGKILL if that does not end it.
     Raises ConfigurationError for a command that cannot be run.
     """
     with _shell(session, command) as (words, extra):
@@ -53,9 +84,23 @@ async def run_session(session: Session, command: Sequence[str]) -> int:
         except OSError as error:
             raise ConfigurationError(f"cannot run {words[0]!r}: {error.strerror}") from error
         with _passing_signals(child):
-            code = await child.wait()
+            code = await _wait(child, over)
     _take_terminal()
     return code if code >= 0 else 128 - code
+
+
+async def _wait(child: asyncio.subprocess.Process, over: asyncio.Event | None) -> int:
+    ended = asyncio.ensure_future(child.wait())
+    cut = asyncio.ensure_future(over.wait()) if over else None
+    await asyncio.wait({ended, cut} if cut else {ended}, return_when=asyncio.FIRST_COMPLETED)
+    for end in (child.terminate, child.kill):
+        if not ended.done():
+            with suppress(ProcessLookupError):
+                end()
+            await asyncio.wait({ended}, timeout=KILL_S)
+    if cut:
+        cut.cancel()
+    return await ended
 
 
 @contextmanager
@@ -119,7 +164,7 @@ def _shell(session: Session, command: Sequence[str]) -> Iterator[tuple[list[str]
         return
     shell = os.environ.get("SHELL") or "/bin/sh"
     with tempfile.TemporaryDirectory(prefix="jsnats-shell-") as folder:
-        yield _prompted(shell, session.exporter, Path(folder))
+        yield _prompted(shell, ",".join(session.boards) or session.exporter, Path(folder))
 
 
 def _prompted(shell: str, name: str, folder: Path) -> tuple[list[str], dict[str, str]]:

@@ -42,12 +42,12 @@ def split_subject(subject: str) -> tuple[str, str, str]:
 def find_target(lab: Lab, subject: str) -> Target:
     """Look the method up. Raises MethodNotFound that says what there is instead, ConfigurationError."""
     exporter, path, name = split_subject(subject)
-    tree = lab.tree(exporter)
+    tree, channel = lab.open(exporter)
     node = _node(tree, path)
     methods = lab.interface(node.interface).methods
     if name not in methods:
         raise _not_found(lab, tree, node, name, methods)
-    return Target(subject, Channel(lab.inner, exporter), node, name, methods[name])
+    return Target(subject, channel, node, name, methods[name])
 
 
 def _node(tree: TreeRecord, path: str) -> NodeRecord:

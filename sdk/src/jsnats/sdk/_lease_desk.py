@@ -1,0 +1,73 @@
+"""Requests to the scheduler, which alone writes leases. All of them may be repeated."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from jsnats.schemas import (
+    ADMIN,
+    BrokerUnfit,
+    BrokerUnreachable,
+    ProtocolError,
+    admin_subject,
+    decode_json,
+    encode_json,
+    error_from_wire,
+    headers as h,
+    lease_subject,
+)
+
+from ._connection import OUTAGE_S, Connection, NoResponders
+
+ASK_S = 10.0
+AGAIN_S = 0.5
+"""A lab without a scheduler is asked again so soon: one may be starting."""
+
+
+class LeaseDesk:
+    """Where one asks about leases. An admin asks about those of everybody."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def own(self, verb: str, *, patience_s: float = OUTAGE_S, **fields: Any) -> dict[str, Any]:
+        """Ask about a lease of ours. Raises as `_ask`."""
+        return await self._ask(lease_subject(self._connection.token, verb), fields, patience_s)
+
+    async def any(self, verb: str, *, patience_s: float = OUTAGE_S, **fields: Any) -> dict[str, Any]:
+        """Ask about a lease of ours or, as an admin, of anybody. Raises as `_ask`."""
+        subject_of = admin_subject if self._connection.context.role == ADMIN else lease_subject
+        return await self._ask(subject_of(self._connection.token, verb), fields, patience_s)
+
+    async def admin(self, verb: str, **fields: Any) -> dict[str, Any]:
+        """What only an admin may ask. Raises as `_ask`, AccessDenied for anybody else."""
+        return await self._ask(admin_subject(self._connection.token, verb), fields, OUTAGE_S)
+
+    async def _ask(self, subject: str, fields: dict[str, Any], patience_s: float) -> dict[str, Any]:
+        """Send until there is an answer. Raises CallError, BrokerUnreachable, AccessDenied, BrokerUnfit when there is
+        no scheduler for `patience_s`."""
+        body = encode_json(fields)
+        loop = asyncio.get_running_loop()
+        end = loop.time() + patience_s
+        while True:
+            try:
+                message = await self._connection.read(subject, body, timeout_s=ASK_S)
+                break
+            except NoResponders:
+                if loop.time() >= end:
+                    raise BrokerUnfit(
+                        f"no scheduler answers at {self._connection.context.url}: "
+                        "`jsnats broker run` has one, and `jsnats scheduler run` is one"
+                    ) from None
+                await asyncio.sleep(AGAIN_S)
+            except BrokerUnreachable:
+                if loop.time() >= end:
+                    raise
+        answer = decode_json(message.data)
+        code = (message.headers or {}).get(h.ERROR_CODE)
+        if code:
+            raise error_from_wire(int(code) if code.isdigit() else 0, answer)
+        if not isinstance(answer, dict):
+            raise ProtocolError(f"the scheduler's answer on {subject} is no map")
+        return answer
