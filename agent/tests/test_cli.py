@@ -252,7 +252,7 @@ def test_agent_stops_cleanly(folder: Path, broker: TestBroker, number: int, code
     broker.add("exporter", "agent-1")
     credentials = broker.context_path("agent-1")
     with jsnats("agent", "run", write(folder, "agent-1"), "--credentials", credentials) as process:
-        line_with(process.stderr, "exporter agent-1")
+        line_with(process.stderr, "exporter agent-1: 1 drivers")
         with connect(context=broker.context("tester")) as lab:
             info = {each.name: each for each in lab.exporters()}["agent-1"]
             assert (info.online, info.lease) == (True, "required")
@@ -268,12 +268,12 @@ def test_agent_follows_its_file(folder: Path, broker: TestBroker) -> None:
     file = write(folder, "agent-6")
     before = json.loads(file.read_text())
     with jsnats("agent", "run", file, "--credentials", broker.context_path("agent-6")) as process:
-        line_with(process.stderr, "exporter agent-6: 2 drivers")
+        line_with(process.stderr, "exporter agent-6: 1 drivers")
         file.write_text(json.dumps({**before, "labels": 3}))
         line_with(process.stderr, "exporter.yaml:1: labels: must be a map")
         file.write_text(json.dumps({**before, "labels": {"rev": "b"}, "lease": "if-held"}))
         line_with(process.stderr, "exporter agent-6: hosted as its file says now")
-        line_with(process.stderr, "exporter agent-6: 2 drivers")
+        line_with(process.stderr, "exporter agent-6: 1 drivers")
         with connect(context=broker.context("tester")) as lab:
             assert lab.tree("agent-6").labels == {"rev": "b"}
             assert lab.exporter("agent-6").relay.call("on") == "it is on"
@@ -284,7 +284,7 @@ def test_agent_name_taken(folder: Path, broker: TestBroker) -> None:
     broker.add("exporter", "agent-2")
     words = ("agent", "run", write(folder, "agent-2"), "--credentials", broker.context_path("agent-2").parent)
     with jsnats(*words) as process:
-        line_with(process.stderr, "exporter agent-2")
+        line_with(process.stderr, "exporter agent-2: 1 drivers")
         done = run(*words)
         assert (done.returncode, "already served by an agent" in done.stderr) == (6, True)
         assert process.poll() is None

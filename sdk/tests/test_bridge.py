@@ -4,6 +4,7 @@ import asyncio
 import signal
 import threading
 from types import FrameType
+from typing import Any
 
 import pytest
 
@@ -40,3 +41,25 @@ def test_a_timeout_of_the_work_is_raised() -> None:
 
     with pytest.raises(TimeoutError, match="its own"):
         shared_bridge().run(late())
+
+
+def test_ctrl_c_before_the_wait_ends_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C in the moment between the start of the work and the wait for it: the work is cancelled all the same."""
+    cancelled = threading.Event()
+    submit = asyncio.run_coroutine_threadsafe
+
+    async def work() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+
+    def interrupted(coroutine: Any, loop: asyncio.AbstractEventLoop) -> None:
+        monkeypatch.undo()
+        submit(coroutine, loop)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(asyncio, "run_coroutine_threadsafe", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        shared_bridge().run(work())
+    assert cancelled.is_set()

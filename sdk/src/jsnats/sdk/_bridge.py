@@ -9,6 +9,7 @@ import asyncio
 import atexit
 import threading
 from collections.abc import Coroutine
+from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -46,8 +47,9 @@ class Bridge:
         if threading.current_thread() is self._thread:
             work.close()
             raise RuntimeError("a sync call inside the event loop would wait for itself: use the ..._async twin")
-        future = asyncio.run_coroutine_threadsafe(work, self.loop)
+        future: Future[T] | None = None
         try:
+            future = asyncio.run_coroutine_threadsafe(work, self.loop)
             while True:
                 try:
                     return future.result(WAKE_S)
@@ -55,8 +57,9 @@ class Bridge:
                     if future.done():
                         return future.result()  # or raise the coroutine's own
         except BaseException:
-            if future.cancel():  # Ctrl-C while waiting, not what the coroutine itself raised
-                ended = asyncio.run_coroutine_threadsafe(_end_of(work), self.loop)
+            # Ctrl-C, not what the coroutine itself raised. It may run already where we do not have the future yet.
+            if future is None or future.cancel():
+                ended = asyncio.run_coroutine_threadsafe(_end(work, cancel=future is None), self.loop)
                 with suppress(TimeoutError):
                     ended.result(CANCEL_S)  # it may still have to tell the exporter
             raise
@@ -75,10 +78,13 @@ class Bridge:
         self.loop.stop()
 
 
-async def _end_of(work: Coroutine[Any, Any, Any]) -> None:
+async def _end(work: Coroutine[Any, Any, Any], *, cancel: bool) -> None:
     tasks = {task for task in asyncio.all_tasks() if task.get_coro() is work}
+    for task in tasks if cancel else ():  # once: a second time would meet what it does to clean up
+        task.cancel()
     if tasks:
         await asyncio.wait(tasks)
+    work.close()  # it may never have begun
 
 
 def shared_bridge() -> Bridge:
