@@ -35,7 +35,7 @@ from jsnats.sdk import Connection, Mirror, Record, last_record
 from ._board import Board
 from ._hooks import HookFailed
 from ._lease import Admission
-from ._presence import OFFLINE, STARTING, Presence
+from ._presence import STARTING, Presence
 
 log = logging.getLogger("jsnats.agent")
 
@@ -97,8 +97,9 @@ class Keeper:
             self._end(_reason_of(mirror.records.get(lease_key(self.exporter))))
         elif lease and _was_held(self._presence.previous, unfinished):
             self._take("resume", lease)
-            if previous.state == "ending":
-                self._end(previous.reason or "it was being torn down when its agent was restarted")
+            if previous.was in ("ending", "stuck"):
+                why = previous.reason if previous.state == previous.was else ""  # else it says why that one is gone
+                self._end(why or "it was being torn down when its agent was restarted")
         else:
             self._step("start")
             self._admission.free()
@@ -298,9 +299,9 @@ class Keeper:
 def _was_held(previous: PresenceRecord | None, unfinished: int) -> bool:
     """Whether a lease that is there had been prepared, by what the last agent said. If nobody knows it had: a board
     that somebody works with must not be prepared again."""
-    if previous is None or previous.state == OFFLINE:
+    if previous is None or not previous.was:
         return True
-    return bool(unfinished) and previous.state != "preparing"
+    return bool(unfinished) and previous.was != "preparing"
 
 
 def _decoded(record: Record) -> LeaseRecord | None:
