@@ -235,6 +235,43 @@ async def test_who_calls_without_a_lease_finds_the_drivers_begun(board_free: Boa
     assert board_free.told == ["reset", "reset", "close", "reset"]
 
 
+class Sleepy(Board):
+    """Its reset hangs when it was closed before."""
+
+    def reset(self) -> None:
+        super().reset()
+        if "close" in self.told:
+            self.hang()
+
+
+async def test_a_reset_that_hangs_after_a_lease(
+    broker: TestBroker, leases: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The exporter is stuck, which is told, until it comes back: then it is closed and reset anew."""
+    monkeypatch.setattr(_lifecycle, "END_S", 0.2)
+    board = Sleepy()
+    async with exporter_of(broker, board):
+        lease = await leases.grant()
+        await leases.until("leased", epoch=lease.epoch)
+        await leases.end()
+        assert (await leases.until("stuck", epoch=lease.epoch)).reason == "reset"
+        board.go.set()
+        await leases.until("available", ended=lease.epoch)
+        assert board.told == ["reset", "reset", "close", "reset", "close", "reset"]
+
+
+async def test_a_lab_that_begins_again(broker: TestBroker, leases: Any) -> None:
+    """Its store was lost, and epochs are smaller than those that ended here before: its leases are leases."""
+    left = PresenceRecord(instance="3fef62b51a737382", state="offline", before="leased", epoch=10**9, ended=10**9 - 1)
+    await put_record(leases.connection, presence_key("bench"), left.encode())
+    async with exporter_of(broker, Board(), "required"):
+        await leases.until("available", ended=10**9)
+        lease = await leases.grant()
+        await leases.until("leased", epoch=lease.epoch)
+        await leases.end()
+        await leases.until("available", ended=lease.epoch)
+
+
 async def test_a_record_that_says_offline_is_put_right(broker: TestBroker, board: Board, leases: Any) -> None:
     """An agent that lives writes its own again; meanwhile it counts as free."""
     found = await leases.until("available")
