@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from typing import Any
 
@@ -32,7 +31,7 @@ def number(fields: Fields, name: str) -> float | None:
     value = fields.get(name)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or math.isnan(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise InvalidArgument(f"`{name}` is a number")
     if not 0 <= value <= _LAST:  # compared as it is: an integer may be too big for a float
         raise InvalidArgument(f"`{name}` is from 0 to {_LAST:g}")

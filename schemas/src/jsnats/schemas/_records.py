@@ -39,7 +39,7 @@ def _made(cls: type[_R], data: object) -> _R:
     """A record of what somebody else wrote down: each field is what it says, or whoever reads it trips over it."""
     if not isinstance(data, dict):
         raise ProtocolError(f"a {cls.__name__} must be a map, not {type(data).__name__}")
-    fits = _checks(cls)
+    fits = _checks(cls)  # type: ignore[arg-type]  # a class is hashable, whatever its instances are
     known = {key: value for key, value in data.items() if key in fits}
     for key, value in known.items():
         if not fits[key](value):
