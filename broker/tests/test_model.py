@@ -40,6 +40,7 @@ from jsnats.sdk import Conflict, Mirror, Record, Write
 BOARDS = ("a", "b", "c")
 USERS = ("ann", "bob")
 IDS = [f"{number:016x}" for number in range(6)]
+LAST = [f"{number:016x}" for number in range(6, 10)]
 START = 1_000_000.0
 CLOCKS = 200.0
 
@@ -217,8 +218,11 @@ class World:
     async def rest(self) -> None:
         """All exporters are there and nobody asks for anything: everybody who waits has his turn, in order."""
         self.lost.clear()
-        begin, queue = len(self.store.written), {id_: found for id_ in IDS if (found := self.waits(id_))}
-        for _ in range(60):
+        for number, id_ in enumerate(LAST):
+            await self.ask(number % 2, "ann", "create", id_, selectors=["name=a"], duration=50, priority=number % 3)
+        begin = len(self.store.written)
+        queue = {id_: found for id_ in (*IDS, *LAST) if (found := self.waits(id_))}
+        for _ in range(80):
             self.time += CLOCKS
             for each in self.services:
                 self.deliver(each.mirror)
@@ -231,9 +235,10 @@ class World:
         for earlier, later in combinations(granted, 2):
             if (earlier.selectors, earlier.duration) == (later.selectors, later.duration):
                 assert (-earlier.priority, earlier.arrival) < (-later.priority, later.arrival), "overtaken"
+        assert all(queue[id_] in granted for id_ in LAST)
         assert {said.state for said in self.says.values()} == {"available"}
         assert not [board for board in BOARDS if self.store.lease(board)]
-        assert not [id_ for id_ in IDS if self.waits(id_) or self.booking(id_)]
+        assert not [id_ for id_ in queue if self.waits(id_) or self.booking(id_)]
 
 
 WHICH, WHO, ID, BOARD = st.integers(0, 1), st.sampled_from(USERS), st.sampled_from(IDS), st.sampled_from(BOARDS)
