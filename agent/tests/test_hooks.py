@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from jsnats.agent import Exporter, Hook, Spec
+from jsnats.agent import Exporter, Hook, Spec, _hooks
 from jsnats.agent.testing import Board
 from jsnats.broker.testing import TestBroker
 from jsnats.common.exceptions import LeaseRequired
@@ -217,3 +218,26 @@ async def test_what_happened_is_told_to_the_lab(broker: TestBroker, leases: Any)
         *("hook.started", "hook.finished", "lease.torn-down"),
         "exporter.offline",
     ]
+
+
+async def test_a_holder_that_no_variable_can_name(broker: TestBroker, leases: Any, tmp_path: Path) -> None:
+    """Given to a name with a NUL in it: both hooks run all the same, and the exporter goes on."""
+    async with hosted(broker, beforeLease="true", afterLease=f"printenv JSNATS_HOLDER > {tmp_path}/holder") as exporter:
+        lease = await leases.grant("a=00b")
+        await leases.until("leased", epoch=lease.epoch)
+        await leases.end()
+        await leases.until("available", ended=lease.epoch)
+        assert not exporter.lost.is_set()
+    assert (tmp_path / "holder").read_text() == "a\N{REPLACEMENT CHARACTER}b\n"
+
+
+async def test_what_a_hook_leaves_running_elsewhere(
+    broker: TestBroker, leases: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A daemon of its own session that still has the hook's output does not keep the board."""
+    monkeypatch.setattr(_hooks, "KILL_S", 0.2)
+    script = f"setsid sleep 60 & echo $! > {tmp_path}/pid"
+    async with hosted(broker, afterLease=Hook(script=script, timeout_s=1.0)):
+        async with asyncio.timeout(10):
+            await one_lease(leases)
+    os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)

@@ -13,7 +13,7 @@ import pytest
 from jsnats.agent import Exporter, Spec, _lifecycle
 from jsnats.agent.testing import AgentProcess, Bench, Board
 from jsnats.broker.testing import TestBroker, running_broker
-from jsnats.common.exceptions import CallCancelled, LeaseRequired
+from jsnats.common.exceptions import CallCancelled, ConfigurationError, LeaseRequired
 from jsnats.schemas import (
     LeasePolicy,
     PresenceRecord,
@@ -32,6 +32,13 @@ async def board(broker: TestBroker) -> AsyncIterator[Board]:
     board = Board()
     async with exporter_of(broker, board, "required"):
         yield board
+
+
+class Broken(Board):
+    """Does not start."""
+
+    async def start(self) -> None:
+        raise RuntimeError("no such device")
 
 
 def exporter_of(broker: TestBroker, board: Bench, policy: LeasePolicy = "if-held") -> Exporter:
@@ -228,6 +235,43 @@ async def test_who_calls_without_a_lease_finds_the_drivers_begun(board_free: Boa
     assert board_free.told == ["reset", "reset", "close", "reset"]
 
 
+class Sleepy(Board):
+    """Its reset hangs when it was closed before."""
+
+    def reset(self) -> None:
+        super().reset()
+        if "close" in self.told:
+            self.hang()
+
+
+async def test_a_reset_that_hangs_after_a_lease(
+    broker: TestBroker, leases: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The exporter is stuck, which is told, until it comes back: then it is closed and reset anew."""
+    monkeypatch.setattr(_lifecycle, "END_S", 0.2)
+    board = Sleepy()
+    async with exporter_of(broker, board):
+        lease = await leases.grant()
+        await leases.until("leased", epoch=lease.epoch)
+        await leases.end()
+        assert (await leases.until("stuck", epoch=lease.epoch)).reason == "reset"
+        board.go.set()
+        await leases.until("available", ended=lease.epoch)
+        assert board.told == ["reset", "reset", "close", "reset", "close", "reset"]
+
+
+async def test_a_lab_that_begins_again(broker: TestBroker, leases: Any) -> None:
+    """Its store was lost, and epochs are smaller than those that ended here before: its leases are leases."""
+    left = PresenceRecord(instance="3fef62b51a737382", state="offline", before="leased", epoch=10**9, ended=10**9 - 1)
+    await put_record(leases.connection, presence_key("bench"), left.encode())
+    async with exporter_of(broker, Board(), "required"):
+        await leases.until("available", ended=10**9)
+        lease = await leases.grant()
+        await leases.until("leased", epoch=lease.epoch)
+        await leases.end()
+        await leases.until("available", ended=lease.epoch)
+
+
 async def test_a_record_that_says_offline_is_put_right(broker: TestBroker, board: Board, leases: Any) -> None:
     """An agent that lives writes its own again; meanwhile it counts as free."""
     found = await leases.until("available")
@@ -283,22 +327,44 @@ async def test_a_lease_that_ended_without_its_agent_is_torn_down(
         ("leased", ["reset"]),
         ("offline", ["reset"]),
         ("ending", ["reset", "close"]),
+        ("stuck", ["reset", "close"]),
     ],
 )
-async def test_what_the_last_agent_left(broker: TestBroker, leases: Any, state: str, told: list[str]) -> None:
+@pytest.mark.parametrize("gone", ["", "offline", "starting"])
+async def test_what_the_last_agent_left(
+    broker: TestBroker, leases: Any, state: str, told: list[str], gone: str
+) -> None:
     """A lease that it was preparing, or had not heard of, is prepared; one that it held goes on; one that it tore down
-    is torn down again."""
+    is torn down again: also if a scheduler, or another agent that never was ready, has written since."""
     lease = await leases.grant()
     epoch = 0 if state == "available" else lease.epoch
     left = PresenceRecord(instance="3fef62b51a737382", state=state, epoch=epoch, reason="its time is up")
+    if gone and state != "offline":
+        left = replace(left, state=gone, before=state, reason="its connection has ended" if gone == "offline" else "")
     await put_record(leases.connection, presence_key("bench"), left.encode())
     board = Board()
     async with exporter_of(broker, board, "required"):
-        if state == "ending":
-            assert (await leases.until("available", ended=lease.epoch)).reason == "its time is up"
+        if state in ("ending", "stuck"):
+            reason = "it was being torn down when its agent was restarted" if gone else "its time is up"
+            assert (await leases.until("available", ended=lease.epoch)).reason == reason
         else:
             await leases.until("leased", epoch=lease.epoch)
         assert board.told == told
+
+
+async def test_two_agents_that_die_one_after_the_other(broker: TestBroker, leases: Any) -> None:
+    """The first while it prepares, the second before it is ready: the third still knows that it was not prepared."""
+    lease = await leases.grant()
+    left = PresenceRecord(instance="3fef62b51a737382", state="preparing", epoch=lease.epoch)
+    await put_record(leases.connection, presence_key("bench"), left.encode())
+    with pytest.raises(ConfigurationError):
+        async with exporter_of(broker, Broken(), "required"):
+            pass
+    await leases.until("gone")
+    board = Board()
+    async with exporter_of(broker, board, "required"):
+        await leases.until("leased", epoch=lease.epoch)
+        assert board.told == ["reset", "reset"]
 
 
 async def test_an_agent_that_is_stopped_tells_the_next_one(broker: TestBroker, leases: Any) -> None:

@@ -62,11 +62,12 @@ async def appear(connection: Connection, name: str, instance: str, ttl_s: int = 
 
 
 async def test_a_presence_that_expires(rack: Connection, presence: Mirror) -> None:
-    """It is offline, with what it said last of its leases."""
+    """It is offline, with what it said last of its leases, and what it did."""
     await asyncio.sleep(1.0)  # the scheduler's grace
     await appear(rack, "rack1", "one", ttl_s=1)
     record = await offline(presence, "rack1")
     assert (record.instance, record.reason, record.epoch, record.ended) == ("one", "not heard of for 10 s", 9, 7)
+    assert record.before == "leased"
 
 
 async def test_a_connection_that_ends(broker: TestBroker, presence: Mirror) -> None:

@@ -5,13 +5,26 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 import pytest_asyncio
 
 from jsnats.broker.testing import TestBroker, running_broker
 from jsnats.schemas import EVENTS, LAB, queue_key
-from jsnats.sdk import Conflict, Connection, Mirror, Write, follow, mirrored, open_connection, put_record, put_records
+from jsnats.sdk import (
+    ApiError,
+    Conflict,
+    Connection,
+    Mirror,
+    Write,
+    _mirror,
+    follow,
+    mirrored,
+    open_connection,
+    put_record,
+    put_records,
+)
 
 ALL = "$KV.jsnats_lab.>"
 
@@ -106,6 +119,44 @@ async def test_a_mirror_outlives_the_broker(broker: TestBroker, sched: Connectio
             await put_record(sched, kept, b"2")
         await until(mirror, kept, b"2")
         assert fleeting not in mirror.records
+
+
+async def test_a_mirror_outlives_what_the_broker_refuses(
+    sched: Connection, ann: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """JetStream without a leader for a moment, and a callback that trips over a record: it goes on all the same."""
+    subject, ask, refused = queue_key("refused"), ann.api, asyncio.Event()
+
+    async def refuse(*args: Any, **options: Any) -> dict[str, Any]:
+        monkeypatch.setattr(ann, "api", ask)
+        refused.set()
+        raise ApiError({"code": 503, "err_code": 10008, "description": "JetStream system temporarily unavailable"})
+
+    def trip(subject: str, record: object) -> None:
+        raise ValueError
+
+    monkeypatch.setattr(_mirror, "REFUSED_S", 0.1)
+    async with mirrored(ann, LAB.name, subject, trip) as mirror:
+        await put_record(sched, subject, b"1")
+        await until(mirror, subject, b"1")
+        monkeypatch.setattr(ann, "api", refuse)
+        for name in (await sched.api(f"CONSUMER.NAMES.{LAB.name}"))["consumers"]:
+            await sched.api(f"CONSUMER.DELETE.{LAB.name}.{name}")
+        await refused.wait()
+        await put_record(sched, subject, b"2")
+        async with asyncio.timeout(5):
+            await until(mirror, subject, b"2")
+
+
+async def test_a_mirror_keeps_one_timer_for_each_record(sched: Connection) -> None:
+    """However often a record is renewed, and none when the mirror has ended."""
+    subject = queue_key("renewed")
+    async with mirrored(sched, LAB.name, subject) as mirror:
+        for number in range(5):
+            await put_record(sched, subject, b"%d" % number, ttl_s=60)
+        await until(mirror, subject, b"4")
+        (timer,) = mirror._expiring.values()
+    assert timer.cancelled()
 
 
 async def test_a_batch_is_stored_whole(sched: Connection) -> None:

@@ -144,3 +144,20 @@ def test_thousands_of_renewals_are_looked_at_once(lab: Lab) -> None:
     for number in range(999):
         lab.lease(f"x{number}", id_=str(number), tether=30)
     assert lab.at(31) == [("x999", "ann was not heard of for 30 s")]
+
+
+def test_what_is_put_off_for_years_is_kept_once(lab: Lab) -> None:
+    """A lease without a tether that is written again and again leaves nothing behind in the agenda."""
+    for number in range(1000):
+        lab.lease("a", end=START + 1e9 + number)
+    assert len(lab.over._agenda._heap) < 100
+    assert lab.at(1e9 + 998) == []
+    assert lab.at(1e9 + 1000) == [("a", "its time is up")]
+
+
+def test_what_an_exporter_says_is_cut_short(lab: Lab) -> None:
+    """Its reason comes to stand in a marker of the small bucket."""
+    lab.lease("a", id_="1")
+    lab.says("a", "available", ended=7, reason="x" * 100_000)
+    ((_, reason),) = lab.at(1.0)
+    assert len(reason) == 500

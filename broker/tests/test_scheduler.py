@@ -461,6 +461,10 @@ GARBAGE = [
     b'{"id": "abababababababab", "selectors": ["board=rpi4"], "tether": "x", "to": "lab"}',
     b'{"id": "abababababababab", "selectors": ["board=rpi4"], "priority": 1.5, "exporter": 5}',
     b'{"id": "abababababababab", "selectors": ["board=rpi4"], "note": [], "exporter": "a.b"}',
+    b'{"id": "abababababababab", "selectors": ["board=\\ud800"], "to": "\\ud800", "users": ["\\ud800"]}',
+    b'{"id": "abababababababab", "selectors": ["board=rpi4"], "duration": 1' + b"0" * 400 + b"}",
+    b'{"id": "abababababababab", "end": 1' + b"0" * 400 + b', "to": "a=00b", "users": ["a=0Ab"]}',
+    json.dumps({"id": "ab" * 8, "selectors": ["x" * 499] * 64, "users": ["x" * 499] * 64}).encode(),
     b'{"id": "abababababababab", "selectors": ["' + b"x" * 9000 + b'"], "users": ["' + b"x" * 999 + b'"]}',
 ]
 
@@ -486,6 +490,8 @@ async def test_records_that_are_no_good(lab: Lab) -> None:
     await put_record(lab.admin, queue_key("f" * 16), unreadable.encode())
     await put_record(lab.admin, tree_key("broken"), b"no json")
     await put_record(lab.admin, presence_key("broken"), b"[]")
+    await put_record(lab.admin, tree_key("odd"), b'{"name": "odd", "instance": "i", "nodes": [], "labels": {"a": []}}')
+    await put_record(lab.admin, presence_key("odd"), b'{"instance": "i", "state": {}}')
     assert await lab.granted(await lab.wait("ann", "name=jet-1")) == ["jet-1"]
 
 

@@ -258,3 +258,11 @@ def test_an_extension_of_msgpack_is_refused() -> None:
     """Only the timestamp extension is ours; another would reach a driver as something it never asked for."""
     with pytest.raises(ProtocolError, match="extension 42"):
         decode_msgpack(msgpack.packb(msgpack.ExtType(42, b"x")))
+
+
+def test_half_a_surrogate_pair_is_no_text() -> None:
+    """Nothing could ever send it again; a whole pair is a character."""
+    assert decode_json(b'"\\ud83d\\ude00"') == "\N{GRINNING FACE}"
+    for body in (b'"\\ud800"', b'{"a": ["\\uDC00"]}'):
+        with pytest.raises(ProtocolError, match="surrogates"):
+            decode_json(body)

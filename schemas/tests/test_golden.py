@@ -90,7 +90,7 @@ RECORDS: list[tuple[Any, bytes]] = [
     ),
     (
         PresenceRecord(instance="i", host="h", pid=7, since=1.5),
-        b'{"instance":"i","state":"available","host":"h","pid":7,"since":1.5,"reason":"","epoch":0,"ended":0}',
+        b'{"instance":"i","state":"available","host":"h","pid":7,"since":1.5,"reason":"","epoch":0,"ended":0,"before":""}',
     ),
     (
         LeaseRecord(holder="ann", epoch=42, end=2.0, co_holders=["bob"]),

@@ -69,6 +69,28 @@ def test_missing_field_is_named(cls: Any, least: dict[str, Any], field: str) -> 
         cls.decode(body)
 
 
+@pytest.mark.parametrize(
+    ("cls", "field", "value"),
+    [
+        (TreeRecord, "labels", {"board": ["rpi4"]}),
+        (TreeRecord, "name", None),
+        (PresenceRecord, "state", ["available"]),
+        (PresenceRecord, "epoch", "42"),
+        (PresenceRecord, "epoch", True),
+        (PresenceRecord, "reason", {"a": 1}),
+        (LeaseRecord, "end", None),
+        (LeaseRecord, "boards", "bench-1"),
+        (QueueRecord, "selectors", [1]),
+    ],
+)
+def test_a_field_of_another_type_is_refused(cls: Any, field: str, value: object) -> None:
+    """Whoever reads records of others is not undone by one of them; a whole number is a float too."""
+    least = next(least for each, least, _ in LEAST if each is cls)
+    with pytest.raises(ProtocolError, match=field):
+        cls.decode(json.dumps({**least, field: value}).encode())
+    assert LeaseRecord.decode(b'{"holder": "ann", "end": 7}').end == 7
+
+
 @pytest.mark.parametrize("cls", [row[0] for row in LEAST])
 @pytest.mark.parametrize("body", [b"[]", b"null", b'"x"', b"{", b""])
 def test_not_a_record(cls: Any, body: bytes) -> None:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 
-from jsnats.schemas import ConfigurationError, LeaseRecord, unescape_user
+from jsnats.schemas import LeaseRecord, unescape_user
 
 from ._dispatch import Dispatcher
 from ._hooks import HookFailed, HookName, Hooks
 from ._lifecycle import CLOSE_S, Drivers
-
-log = logging.getLogger("jsnats.agent")
 
 
 class Board:
@@ -75,9 +72,9 @@ class Board:
             await asyncio.wait(stuck)
             await self._drivers.close()
 
-    async def open_to_all(self) -> None:
-        """Who calls without a lease finds the drivers as they were when the agent started."""
-        try:
-            await self._drivers.reset()
-        except ConfigurationError as error:
-            log.error("%s", error)
+    async def open_to_all(self, hung: Callable[[str], None]) -> None:
+        """Who calls without a lease finds the drivers as they were when the agent started; `hung` as in `tear_down`."""
+        await self._drivers.reopen()
+        while self._drivers.stuck():
+            await self._until_back(hung)
+            await self._drivers.reopen()

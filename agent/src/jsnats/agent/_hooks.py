@@ -81,7 +81,7 @@ class Hooks:
         try:
             code = await self._script(name, hook, lease)
             outcome = "ok" if code == 0 else "timed out" if code is None else "failed"
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: what no argument or variable can hold
             outcome = f"not started: {error}"
         finally:
             seconds = round(time.monotonic() - begin, 3)
@@ -124,7 +124,7 @@ class Hooks:
             "JSNATS_URL": self.context.url,
             "JSNATS_EXPORTER": self.exporter,
             "JSNATS_LEASE": lease.id,
-            "JSNATS_HOLDER": unescape_user(lease.holder),
+            "JSNATS_HOLDER": unescape_user(lease.holder).replace("\0", "\N{REPLACEMENT CHARACTER}"),
             # `j` is beside the interpreter, whether or not its environment is active
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
         }
@@ -152,7 +152,9 @@ async def _kill_group(process: asyncio.subprocess.Process) -> None:
             await process.wait()
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    await process.wait()
+    with suppress(TimeoutError):  # Python 3.11.8 and later wait for whoever still has its output, too
+        async with asyncio.timeout(KILL_S):
+            await process.wait()
 
 
 def _why(code: int | None, outcome: str, hook: Hook) -> str:

@@ -35,7 +35,7 @@ from jsnats.sdk import Connection, Mirror, Record, last_record
 from ._board import Board
 from ._hooks import HookFailed
 from ._lease import Admission
-from ._presence import OFFLINE, STARTING, Presence
+from ._presence import STARTING, Presence
 
 log = logging.getLogger("jsnats.agent")
 
@@ -91,14 +91,15 @@ class Keeper:
         self.ended = previous.ended
         self._admission.seen = mirror.revision(lease_key(self.exporter))
         lease = self._recorded()
-        unfinished = previous.epoch if previous.epoch > self.ended else 0
+        unfinished = previous.epoch if previous.epoch != self.ended else 0
         if unfinished and (lease is None or lease.epoch != unfinished):
             self._take("resume", LeaseRecord(holder="", epoch=unfinished))
             self._end(_reason_of(mirror.records.get(lease_key(self.exporter))))
         elif lease and _was_held(self._presence.previous, unfinished):
             self._take("resume", lease)
-            if previous.state == "ending":
-                self._end(previous.reason or "it was being torn down when its agent was restarted")
+            if previous.was in ("ending", "stuck"):
+                why = previous.reason if previous.state == previous.was else ""  # else it says why that one is gone
+                self._end(why or "it was being torn down when its agent was restarted")
         else:
             self._step("start")
             self._admission.free()
@@ -128,7 +129,8 @@ class Keeper:
         """The lease that is on record, unless it has ended here."""
         record = self._mirror.get(lease_key(self.exporter))
         lease = _decoded(record) if record else None
-        return lease if lease and lease.epoch > self.ended else None
+        # Not `>`: a lab whose store was lost begins again at 1.
+        return lease if lease and lease.epoch != self.ended else None
 
     async def look_up(self) -> None:
         """Somebody knows of a newer lease: read the record, and let it be prepared, for LOOK_UP_S at most.
@@ -266,7 +268,7 @@ class Keeper:
         if failed := await self._board.tear_down(lease, f"the lease has ended: {reason}", self._hung):
             self._on_hook_failed(failed)
         if self._admission.policy == "if-held":
-            await self._board.open_to_all()
+            await self._board.open_to_all(self._hung)
         self.ended, self.lease = lease.epoch, None
         self._step("freed" if self.state == "stuck" else "torn down", reason)
         self._admission.free()
@@ -278,7 +280,8 @@ class Keeper:
     def _hung(self, where: str) -> None:
         log.error("exporter %s is stuck: %s does not return", self.exporter, where)
         self._admission.shut(f"{self.exporter} is stuck: {where} has not returned since a lease ended")
-        self._step("hung", where)
+        if self.state != "stuck":
+            self._step("hung", where)
         self._emit("exporter.stuck", {"reason": where})
 
     def _step(self, step: ExporterStep, reason: str = "") -> None:
@@ -298,9 +301,9 @@ class Keeper:
 def _was_held(previous: PresenceRecord | None, unfinished: int) -> bool:
     """Whether a lease that is there had been prepared, by what the last agent said. If nobody knows it had: a board
     that somebody works with must not be prepared again."""
-    if previous is None or previous.state == OFFLINE:
+    if previous is None or not previous.was:
         return True
-    return bool(unfinished) and previous.state != "preparing"
+    return bool(unfinished) and previous.was != "preparing"
 
 
 def _decoded(record: Record) -> LeaseRecord | None:

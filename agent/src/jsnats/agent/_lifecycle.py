@@ -50,7 +50,14 @@ class Drivers:
 
     async def close(self) -> None:
         """End a lease. A fault of one is logged, and the others are closed all the same."""
-        await self._log_faults("close", self._runs("close"))
+        await self._in_time("close")
+
+    async def reopen(self) -> None:
+        """Reset them after a lease, for who needs none. A fault of one is logged."""
+        await self._in_time("reset")
+
+    async def _in_time(self, what: str) -> None:
+        await self._log_faults(what, self._runs(what))
         for driver in self.own:
             runner_of(driver).leave_behind()
 

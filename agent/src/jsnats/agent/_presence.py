@@ -70,7 +70,8 @@ class Presence:
             if held and (told := held.body or held.end):
                 self.previous = PresenceRecord.decode(told)
                 # Whoever starts after an agent that dies here knows just as well which lease was running.
-                self._record = replace(self._record, epoch=self.previous.epoch, ended=self.previous.ended)
+                last = self.previous
+                self._record = replace(self._record, epoch=last.epoch, ended=last.ended, before=last.was)
             try:
                 await self._put(held.revision if held else 0)
             except Conflict:
@@ -81,7 +82,8 @@ class Presence:
 
     def say(self, state: ExporterState | Literal["starting"], *, epoch: int, ended: int, reason: str) -> None:
         """Tell what the exporter does now; it is written at once, or when the broker is back."""
-        self._record = replace(self._record, state=state, epoch=epoch, ended=ended, reason=reason)
+        record = replace(self._record, state=state, epoch=epoch, ended=ended, reason=reason, before="")
+        self._record = replace(record, before=self._record.was) if state == STARTING else record
         self._changed.set()
 
     async def _check_free(self, held: Record | None) -> None:

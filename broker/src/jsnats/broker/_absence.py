@@ -12,7 +12,7 @@ import json
 import logging
 from dataclasses import replace
 
-from jsnats.schemas import PRESENCE as PRESENCE_STREAM, BrokerError, PresenceRecord, presence_key
+from jsnats.schemas import PRESENCE as PRESENCE_STREAM, BrokerError, PresenceRecord, TreeRecord, presence_key
 from jsnats.sdk import Conflict, Connection, Message, Mirror, NoResponders, Record, last_record, put_record
 
 from ._lab_state import OFFLINE, PRESENCE, Kind, LabState
@@ -114,7 +114,7 @@ class Absence:
     async def _absent(self, name: str) -> None:
         """Its presence has expired, now or while no scheduler was there."""
         tree = self._lab.trees.get(name)
-        last = self._last.get(name) or (PresenceRecord(instance=tree.instance) if tree else None)
+        last = self._last.get(name) or (_unknown(tree) if tree else None)
         try:
             for _ in range(_TRIES):
                 if last is None or name in self._lab.presence:
@@ -133,7 +133,11 @@ class Absence:
     async def _write(self, name: str, last: PresenceRecord, reason: str, expect: int) -> None:
         """Raises Conflict if it has said something new meanwhile, or another scheduler was faster."""
         now = self._mirror.now()
-        body = replace(last, state=OFFLINE, reason=reason, since=now).encode()
+        body = replace(last, state=OFFLINE, before=last.was, reason=reason, since=now).encode()
         revision = await put_record(self._connection, presence_key(name), body, expect=expect)
         self._mirror.apply(presence_key(name), Record(body, revision))
         self._outbox.put("exporter.offline", name, time=now, reason=reason, instance=last.instance)
+
+
+def _unknown(tree: TreeRecord) -> PresenceRecord:
+    return PresenceRecord(instance=tree.instance, state=OFFLINE)

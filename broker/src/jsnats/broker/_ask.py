@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import math
 import re
 from typing import Any
 
-from jsnats.schemas import ConfigurationError, InvalidArgument, Selector, escape_user, is_user_token
+from jsnats.schemas import ConfigurationError, InvalidArgument, Selector, escape_user, is_user_token, unescape_user
 
 MAX_TEXT = 500
 MAX_BOARDS = 64
+MAX_TEXTS = 5000
+"""Characters of all items together, enough for MAX_BOARDS by name: requests stand in the small bucket of the leases."""
 _ID = re.compile(r"[0-9a-f]{16}")
 _LAST = 1e11
 """Unix time: anything beyond is no date of ours."""
@@ -30,10 +31,10 @@ def number(fields: Fields, name: str) -> float | None:
     value = fields.get(name)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise InvalidArgument(f"`{name}` is a number")
-    if not 0 <= value <= _LAST:
-        raise InvalidArgument(f"`{name}` cannot be {value:g}")
+    if not 0 <= value <= _LAST:  # compared as it is: an integer may be too big for a float
+        raise InvalidArgument(f"`{name}` is from 0 to {_LAST:g}")
     return float(value)
 
 
@@ -70,8 +71,10 @@ def texts(fields: Fields, name: str) -> list[str]:
     value = fields.get(name)
     if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
         raise InvalidArgument(f"`{name}` is a list of text")
-    if len(value) > MAX_BOARDS or any(len(each) > MAX_TEXT for each in value):
-        raise InvalidArgument(f"`{name}` has at most {MAX_BOARDS} items of at most {MAX_TEXT} characters")
+    if len(value) > MAX_BOARDS or any(len(each) > MAX_TEXT for each in value) or sum(map(len, value)) > MAX_TEXTS:
+        raise InvalidArgument(
+            f"`{name}` has at most {MAX_BOARDS} items of at most {MAX_TEXT} characters, and {MAX_TEXTS} altogether"
+        )
     return value
 
 
@@ -90,6 +93,8 @@ def user(value: object) -> str:
     """The token of a user, who is named by it or as people name him."""
     if not isinstance(value, str):
         raise InvalidArgument("a user's name is text")
+    if not unescape_user(value).isprintable():
+        raise InvalidArgument("a user's name is one line of text")
     try:
         return value if is_user_token(value) else escape_user(value)
     except ConfigurationError as error:

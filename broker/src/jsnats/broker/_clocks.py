@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable
 from math import inf
 
+SLACK = 64
+
 
 class Heard:
     """When each record was last seen to be written."""
@@ -53,6 +55,9 @@ class Agenda:
         when = self._monotonic() + max(0.0, left_s)
         self._when[subject] = when
         heapq.heappush(self._heap, (when, subject))
+        if len(self._heap) > 2 * len(self._when) + SLACK:  # times that hold no longer, some for the far future
+            self._heap = [(when, subject) for subject, when in self._when.items()]
+            heapq.heapify(self._heap)
 
     def drop(self, subject: str) -> None:
         """There is nothing to look at any more."""

@@ -169,7 +169,8 @@ class Desk:
             user=wanted.user, boards=boards, begin=begin, end=end, asked=wanted.asked, note=wanted.note
         )
         # Whoever grants, extends or books one of these boards meanwhile writes the same records: one of us must yield.
-        touched = [self._ledger.touch(LEASE.key(name)) for name in boards]
+        # So must whoever lets the same id wait.
+        touched = [self._ledger.touch(key) for key in (QUEUE.key(id_), *map(LEASE.key, boards))]
         await self._ledger.write(Change(BOOKING.key(id_), booking), *touched)
         self._tell_waiting("lease.booked", id_, wanted, boards=boards)
         return {"state": "booked", "id": id_, "duration": wanted.duration, **_booked(booking)}
@@ -182,7 +183,7 @@ class Desk:
         lease = self._lab.leases.get(name)
         if lease and (not lease.end or lease.end > begin):
             return True
-        return any(each.begin < end and begin < each.end for _, each in self._lab.bookings_of(name))
+        return any(each.begin < end and begin < each.end for each in self._lab.bookings_of(name))
 
     def _tell_waiting(self, type_: str, id_: str, wanted: QueueRecord, **where: list[str]) -> None:
         self._outbox.put(
@@ -242,7 +243,7 @@ class Desk:
         if not who.admin and end - first.begin > longest and end > first.end:
             raise PolicyDenied(f"a lease may last {_time(longest)} here, from its begin on")
         for name in held:
-            for _, each in self._lab.bookings_of(name):
+            for each in self._lab.bookings_of(name):
                 if each.begin < end and each.end > first.end:
                     raise Busy(f"{name} is booked by {unescape_user(each.user)} before that")
         await self._rewrite(held, end=end)

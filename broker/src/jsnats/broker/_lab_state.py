@@ -75,6 +75,7 @@ class LabState:
         self.matches = Matches()
         self.told: list[Told] = []
         self._boards_of: dict[str, set[str]] = {}
+        self._bookings_of: dict[str, dict[str, BookingRecord]] = {}
         self._said: dict[str, bytes] = {}
 
     def take(self, subject: str, record: Record) -> None:
@@ -89,7 +90,7 @@ class LabState:
             found = _decode(subject, record, lambda body: _readable(QueueRecord.decode(body).at(record.revision)))
             _keep(self.queue, name, Waiting(id=name, record=found) if found else None)
         elif kind is BOOKING:
-            _keep(self.bookings, name, _decode(subject, record, BookingRecord.decode))
+            self._take_booking(name, _decode(subject, record, BookingRecord.decode))
         elif kind is NOTE:
             _keep(self.notes, name, _decode(subject, record, ExporterNote.decode))
         elif kind is PRESENCE:
@@ -110,9 +111,9 @@ class LabState:
         found = self.presence.get(exporter)
         return found is None or found.state == OFFLINE
 
-    def bookings_of(self, exporter: str) -> Iterator[tuple[str, BookingRecord]]:
-        """Its bookings, with their ids."""
-        return ((id_, each) for id_, each in self.bookings.items() if exporter in each.boards)
+    def bookings_of(self, exporter: str) -> Collection[BookingRecord]:
+        """Its bookings."""
+        return self._bookings_of.get(exporter, {}).values()
 
     def fits(self, selector: str) -> Collection[str]:
         """The names of all exporters that the selector means, also of those that are not there."""
@@ -145,6 +146,17 @@ class LabState:
         if found:
             self._boards_of.setdefault(found.id, set()).add(name)
         _keep(self.leases, name, found)
+
+    def _take_booking(self, id_: str, found: BookingRecord | None) -> None:
+        before = self.bookings.get(id_)
+        for name in set(before.boards) if before else ():
+            self._bookings_of[name].pop(id_, None)
+            if not self._bookings_of[name]:
+                del self._bookings_of[name]
+        if found:
+            for name in found.boards:
+                self._bookings_of.setdefault(name, {})[id_] = found
+        _keep(self.bookings, id_, found)
 
     def _take_tree(self, name: str, found: TreeRecord | None) -> None:
         _keep(self.trees, name, found)

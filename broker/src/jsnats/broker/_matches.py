@@ -27,6 +27,8 @@ class Matches:
         """An exporter has these labels now; None: it is gone. `name` is a label that every exporter has."""
         for label in self._labels.pop(name, {}).items():
             self._having[label].pop(name)
+            if not self._having[label]:
+                del self._having[label]
         if labels is not None:
             self._labels[name] = {"name": name, **labels}
             for label in self._labels[name].items():

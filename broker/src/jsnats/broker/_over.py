@@ -11,6 +11,9 @@ from jsnats.sdk import Record
 from ._clocks import Agenda, Heard
 from ._lab_state import LEASE, PRESENCE, QUEUE, Kind, LabState
 
+MAX_REASON = 500
+"""Characters of what an exporter gives as its reason: it comes to stand in a marker, and in an event."""
+
 
 class Over:
     """Keeps an agenda of the leases and queue entries of `lab`. `now` is the broker's clock."""
@@ -108,7 +111,7 @@ class Over:
         if lease is None:
             return ""
         if self._ended_there(name, lease):
-            return self._lab.presence[name].reason or f"{name} has ended it"
+            return self._lab.presence[name].reason[:MAX_REASON] or f"{name} has ended it"
         if lease.end and self._now() >= lease.end:
             return "its time is up"
         if not self._is_silent(LEASE.key(name), lease.tether):

@@ -49,6 +49,7 @@ class Scheduler:
         self.over = Over(lab, ledger.mirror.now)
         self._wake = asyncio.Event()
         self._plan = True
+        self._bookings_at = 0.0
         self._syncs = 0
         self._seen_at = time.monotonic()
         lab.told.append(self._changed)
@@ -95,8 +96,8 @@ class Scheduler:
             pass
 
     def _booking_left_s(self) -> float:
-        now = self._now()
-        times = (at for each in self._lab.bookings.values() for at in (each.begin, each.end) if at > now)
+        now, looked = self._now(), self._bookings_at  # what has passed since then is due, however long a pass took
+        times = (at for each in self._lab.bookings.values() for at in (each.begin, each.end) if at > looked)
         left = min(times, default=now + TICK_S) - now
         if left < TICK_S:
             self._plan = True
@@ -132,6 +133,10 @@ class Scheduler:
         except ApiError as error:
             log.warning("the broker refused what the scheduler wrote: %s", error)
             self._plan = True  # with the next tick
+        except (BrokerError, TimeoutError):
+            raise
+        except Exception:  # whatever is wrong with one of them, the others must not wait for it
+            log.exception("a step of the scheduler failed")
 
     # ------------------------------------------------------------------ leases end
 
@@ -173,7 +178,7 @@ class Scheduler:
     # ------------------------------------------------------------------ leases begin
 
     async def _begin_bookings(self) -> None:
-        now = self._now()
+        self._bookings_at = now = self._now()
         for id_, booking in list(self._lab.bookings.items()):
             if booking.end <= now:
                 await self._or_look_again(self.give_up(BOOKING, id_, booking.user, self._why_not(booking)))

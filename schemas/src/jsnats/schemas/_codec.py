@@ -125,9 +125,12 @@ _strict = json.JSONDecoder(parse_constant=_not_json)  # json.loads would make on
 
 
 def decode_json(body: bytes) -> Any:
-    """Return the value. Raises ProtocolError for bytes that are not strict JSON."""
+    """Return the value. Raises ProtocolError for bytes that are not strict JSON, or text that is not Unicode."""
     try:
-        return _strict.decode(body.decode())
+        value = _strict.decode(body.decode())
+        if b"\\ud" in body or b"\\uD" in body:  # half of a pair: nothing could be made of it but an error later
+            json.dumps(value, ensure_ascii=False).encode()
+        return value
     except (ValueError, RecursionError) as error:
         raise ProtocolError(f"body is not JSON: {error}") from error
 

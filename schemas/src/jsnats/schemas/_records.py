@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, Self
+from functools import cache
+from typing import Any, Literal, Self, TypeVar, get_args, get_origin, get_type_hints
 
 from ._codec import decode_json, encode_json
 from ._errors import InvalidArgument, ProtocolError
 
 Kind = Literal["call", "stream", "bytes"]
 LeasePolicy = Literal["if-held", "required"]
+_R = TypeVar("_R", bound="_Record")
 
 
 class _Record:
@@ -25,17 +28,47 @@ class _Record:
 
     @classmethod
     def from_map(cls, data: object) -> Self:
-        fields: dict[str, Any] = cls.__dataclass_fields__  # type: ignore[attr-defined]
-        if not isinstance(data, dict):
-            raise ProtocolError(f"a {cls.__name__} must be a map, not {type(data).__name__}")
-        try:
-            return cls(**{key: value for key, value in data.items() if key in fields})
-        except TypeError as error:
-            raise ProtocolError(f"a {cls.__name__} lacks a field: {error}") from error
+        return _made(cls, data)
 
     @classmethod
     def decode(cls, body: bytes) -> Self:
         return cls.from_map(decode_json(body))
+
+
+def _made(cls: type[_R], data: object) -> _R:
+    """A record of what somebody else wrote down: each field is what it says, or whoever reads it trips over it."""
+    if not isinstance(data, dict):
+        raise ProtocolError(f"a {cls.__name__} must be a map, not {type(data).__name__}")
+    fits = _checks(cls)  # type: ignore[arg-type]  # a class is hashable, whatever its instances are
+    known = {key: value for key, value in data.items() if key in fits}
+    for key, value in known.items():
+        if not fits[key](value):
+            raise ProtocolError(f"`{key}` of a {cls.__name__} cannot be a {type(value).__name__}")
+    try:
+        return cls(**known)
+    except TypeError as error:
+        raise ProtocolError(f"a {cls.__name__} lacks a field: {error}") from error
+
+
+@cache
+def _checks(cls: type[_Record]) -> dict[str, Callable[[Any], bool]]:
+    """For each field, what says whether a value can stand there."""
+    return {name: _check(hint) for name, hint in get_type_hints(cls).items()}
+
+
+def _check(hint: Any) -> Callable[[Any], bool]:
+    if get_origin(hint) is list:
+        each = _check(get_args(hint)[0])
+        return lambda value: isinstance(value, list) and all(map(each, value))
+    if get_origin(hint) is dict:
+        each = _check(get_args(hint)[1])
+        return lambda value: isinstance(value, dict) and all(map(each, value.values()))
+    if hint is Any:
+        return lambda value: True
+    if hint is float:
+        return lambda value: type(value) is float or type(value) is int
+    expected = str if get_origin(hint) is Literal else hint  # a newer version may have more of them
+    return lambda value: type(value) is expected
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,12 +133,7 @@ class TreeRecord(_Record):
     def from_map(cls, data: object) -> Self:
         if not isinstance(data, dict) or not isinstance(data.get("nodes"), list):
             raise ProtocolError("a tree record has a list of nodes")
-        known = {key: value for key, value in data.items() if key in cls.__dataclass_fields__}
-        known["nodes"] = [NodeRecord.from_map(node) for node in data["nodes"]]
-        try:
-            return cls(**known)
-        except TypeError as error:
-            raise ProtocolError(f"a tree record lacks a field: {error}") from error
+        return _made(cls, data | {"nodes": [NodeRecord.from_map(node) for node in data["nodes"]]})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +144,7 @@ class PresenceRecord(_Record):
     `since` is Unix time in seconds in the exporter's clock, since when it is served; of an offline one in the
     scheduler's, since when it is gone. `epoch` is that of the lease it is preparing, holding or ending, 0 for none;
     `ended` that of the last lease which ended there. `reason` says why it is offline or stuck, or why the lease ended.
+    `before` is the last other state of one that is offline or starting, "" if nobody knows: that in which `epoch` was.
     """
 
     instance: str
@@ -126,6 +155,12 @@ class PresenceRecord(_Record):
     reason: str = ""
     epoch: int = 0
     ended: int = 0
+    before: str = ""
+
+    @property
+    def was(self) -> str:
+        """What it did last while it was served."""
+        return self.before if self.state in ("offline", "starting") else self.state
 
 
 BLOB_CHUNK = 256 * 1024

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
-from jsnats.schemas import BrokerError, BrokerUnreachable, headers as h
+from jsnats.schemas import BrokerError, BrokerUnfit, BrokerUnreachable, headers as h
 
 from ._buckets import Record, record_of
-from ._connection import Connection, Disconnected
+from ._connection import ApiError, Connection, Disconnected
 from ._follow import RETRY_S, Begun, Delivered, Idle, ReadAgain, consume
+
+log = logging.getLogger("jsnats.mirror")
+
+REFUSED_S = 2.0
+"""How soon one that was complete once asks a broker again that has refused it."""
 
 Changed = Callable[[str, Record], None]
 
@@ -23,7 +29,8 @@ class Mirror:
     `synced` is set while it follows the broker, `syncs` counts how often it has become so, and everything up to the
     revision `seen` has been delivered. After an outage it reads everything again, and forgets what is not
     there any more. The broker says nothing when a record expires, so that is reckoned here. `changed` is called for
-    each record that is new, and with revision 0 for one that expired or vanished. Times are in the broker's clock.
+    each record that is new, and with revision 0 for one that expired or vanished; what it raises is logged. Times are
+    in the broker's clock.
     """
 
     def __init__(
@@ -39,7 +46,7 @@ class Mirror:
         self._subjects = subjects
         self._changed = changed
         self._clock_offset = time.time() - time.monotonic()
-        self._ended = False
+        self._expiring: dict[str, asyncio.TimerHandle] = {}
 
     def now(self) -> float:
         """Unix time in s of the broker's clock, as of the last that was heard of it."""
@@ -60,27 +67,45 @@ class Mirror:
         if record.revision <= self.revision(subject):
             return
         self.records[subject] = record
-        self.updated.set()
-        self._changed(subject, record)
+        self._tell(subject, record)
 
     def forget(self, subject: str) -> None:
         """A record has vanished: it has expired, or its marker has."""
         gone = self.records.pop(subject, None)
         if gone and gone.body:
-            self.updated.set()
-            self._changed(subject, Record(b"", 0))
+            self._tell(subject, Record(b"", 0))
+
+    def _tell(self, subject: str, record: Record) -> None:
+        self.updated.set()
+        try:
+            self._changed(subject, record)
+        except Exception:  # one record must not hide all that come after it
+            log.exception("what follows from %s", subject)
 
     async def run(self) -> None:
-        """Follow until cancelled, however long the broker is away. Raises AccessDenied, ApiError."""
+        """Follow until cancelled, however long the broker is away, or without a leader.
+
+        Raises AccessDenied; before it was complete for the first time also ApiError, BrokerUnfit.
+        """
         try:
             while True:
-                with suppress(BrokerUnreachable, Disconnected, ReadAgain):
+                pause_s = RETRY_S
+                try:
                     await self._follow()
+                except (BrokerUnreachable, Disconnected, ReadAgain):
+                    pass
+                except (ApiError, BrokerUnfit) as error:
+                    if not self.syncs:
+                        raise
+                    log.warning("%s cannot be read now: %s", self._stream, error)
+                    pause_s = REFUSED_S
                 self.synced.clear()
                 await self._connection.connected.wait()
-                await asyncio.sleep(RETRY_S)
+                await asyncio.sleep(pause_s)
         finally:
-            self._ended = True
+            self.synced.clear()
+            for timer in self._expiring.values():
+                timer.cancel()
 
     async def _follow(self) -> None:
         seen: set[str] | None = set()
@@ -109,17 +134,22 @@ class Mirror:
         self.updated.set()
         self.apply(message.subject, record_of(message.data, message.headers, each.sequence))
         ttl = (message.headers or {}).get(h.TTL, "").removesuffix("s")
+        if timer := self._expiring.pop(message.subject, None):
+            timer.cancel()
         if ttl.isdigit():
-            left = each.stored + int(ttl) - self.now()
-            asyncio.get_running_loop().call_later(left, self._expire, message.subject, each.sequence)
+            self._expire_in(each.stored + int(ttl) - self.now(), message.subject, each.sequence)
+
+    def _expire_in(self, left: float, subject: str, revision: int) -> None:
+        self._expiring[subject] = asyncio.get_running_loop().call_later(left, self._expire, subject, revision)
 
     def _expire(self, subject: str, revision: int) -> None:
-        if self.revision(subject) != revision or self._ended:
+        del self._expiring[subject]
+        if self.revision(subject) != revision:
             return
         if self.synced.is_set():
             self.forget(subject)
         else:  # it may have been renewed where nothing can be heard of it: the next reading tells
-            asyncio.get_running_loop().call_later(RETRY_S, self._expire, subject, revision)
+            self._expire_in(RETRY_S, subject, revision)
 
 
 @asynccontextmanager
