@@ -111,6 +111,22 @@ def test_a_story_that_begins_in_the_middle() -> None:
     ]
 
 
+def test_a_lease_that_is_handed_on() -> None:
+    """It ends as that of who got it; what a hook did is said to be of a hook."""
+    told = [
+        event(0, "lease.granted", **LEASE),
+        event(1, "call.finished", "dut", user="bench-1", method="on", count=1, outcome="ok"),
+        event(2, "lease.transferred", **LEASE, to="bob", by="ann"),
+        event(3, "lease.ended", **(LEASE | {"holder": "bob"}), reason="released", by="bob", held=3.0),
+    ]
+    assert [line[21:] for line in lines(tell(told))] == [
+        "ann holds it",
+        "  a hook: dut.on",
+        "  the lease of ann goes to bob",
+        "the lease of bob ended after 3s: released by bob",
+    ]
+
+
 def test_odd_events_spoil_no_story() -> None:
     """What is not as the contract has it is shown as it is, and nothing of it acts on a terminal."""
     odd = [
@@ -136,6 +152,9 @@ def test_odd_events_spoil_no_story() -> None:
          "ann gets it until 2027-01-15 08:00:00, after a wait of 1m30s"),
         (event(0, "lease.shared", **LEASE, co_holders=["bob"]), "ann shares it with bob"),
         (event(0, "lease.transferred", **LEASE, to="bob", by="admin"), "the lease of ann goes to bob by admin"),
+        (event(0, "lease.ended", **LEASE, reason="a fire drill", by="root", held=60.0),
+         "the lease of ann ended after 1m: a fire drill (by root)"),
+        (event(0, "exporter.commented", comment="", by="root"), "comment taken back by root"),
         (event(0, "exporter.offline", reason="the agent was killed"), "offline: the agent was killed"),
         (event(0, "exporter.events-lost", count=7), "7 events lost: the broker was away for too long"),
         (event(0, "call.finished", user="ann", method="set", count=3, outcome="ok", error="", seconds=2.5,

@@ -58,7 +58,7 @@ def create(
 
 
 def _times(made: dict[str, Any]) -> str:
-    from ._lease_text import clock
+    from .._moment import clock
 
     begin = f"from {clock(made['begin'])} " if "begin" in made else ""
     return f"{begin}until {clock(made['end'])}"
@@ -147,7 +147,8 @@ def show(lease: LeaseId, as_json: Json = False, nats: Nats = None, context: Cont
 
 
 def _shown(name: str, value: Any) -> str:
-    from ._lease_text import clock, duration_text
+    from .._moment import clock
+    from ._lease_text import duration_text
 
     if value is None or value in ("", []):
         return "-"
@@ -173,7 +174,7 @@ def extend(
     """
     from jsnats.schemas import ConfigurationError
 
-    from ._lease_text import clock
+    from .._moment import clock
     from ._output import print_json
 
     if (by is None) == (until is None):
