@@ -111,6 +111,20 @@ def test_a_story_that_begins_in_the_middle() -> None:
     ]
 
 
+def test_a_board_that_is_ready_before_the_scheduler_says_so() -> None:
+    """One lease, with its wait, whichever event was stored first; what was before is not of it."""
+    told = [
+        event(0, "exporter.online", host="vm"),
+        event(1, "lease.ready", **LEASE),
+        event(2, "lease.granted", **LEASE, waited=5.0),
+    ]
+    assert [line[21:] for line in lines(tell(told))] == [
+        "online on vm",
+        "ann holds it, after a wait of 5s",
+        "ann holds it",
+    ]
+
+
 def test_a_lease_that_is_handed_on() -> None:
     """It ends as that of who got it; what a hook did is said to be of a hook."""
     told = [

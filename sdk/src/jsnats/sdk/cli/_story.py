@@ -104,8 +104,8 @@ class Story:
 
     def _lease(self, event: StoredEvent, what: str) -> None:
         data = event.data
-        if what == "granted":
-            self._open(Chapter(event.stored, data["id"], _text(data, "holder"), waited=float(data.get("waited") or 0)))
+        if what in ("granted", "ready"):
+            self._begin(event)
             return
         chapter = self._chapter_of(data["id"], _text(data, "holder"))
         if what == "ended":
@@ -117,9 +117,17 @@ class Story:
             chapter.closed, chapter.teardown_s = event.stored, float(data.get("seconds") or 0)
             chapter.end, chapter.reason = chapter.end or event.stored, chapter.reason or _text(data, "reason")
             self._open(Chapter(event.stored))
-        elif what != "ready":
+        else:
             chapter.heir = _text(data, "to") if what == "transferred" else chapter.heir
             chapter.deeds.append(Deed(event.stored, words(event)))
+
+    def _begin(self, event: StoredEvent) -> None:
+        """Granted by the scheduler, made ready by the agent: either may be stored first."""
+        lease = event.data["id"]
+        if not any(chapter.lease == lease for chapter in self.chapters):
+            self._open(Chapter(event.stored, lease, _text(event.data, "holder")))
+        chapter = self._chapter_of(lease, "")
+        chapter.waited = float(event.data.get("waited") or chapter.waited)
 
     def _open(self, chapter: Chapter) -> None:
         if self.chapters and not self.chapters[-1].lease and not self.chapters[-1].deeds:
