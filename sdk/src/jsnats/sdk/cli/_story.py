@@ -15,6 +15,9 @@ _TOLD_BY_CALLS = frozenset({"power-on", "start"})
 """Markers that a call has left, which is told itself, or the agent's start."""
 
 
+TOGETHER_S = 10.0
+"""Calls within that time are told in one line."""
+
 LONG_S = 1.0
 """A call that took so long has been told when it ran, too."""
 
@@ -170,7 +173,7 @@ class Story:
             return
         if count == 1 and float(data.get("seconds") or 0) >= LONG_S:
             del running[:1]
-        if not deeds or deeds[-1].user != user:
+        if not deeds or deeds[-1].user != user or event.stored - deeds[-1].time > TOGETHER_S:
             deeds.append(Deed(event.stored, user=user, who="a hook" if user == event.source else ""))
         deeds[-1].calls[one_line(place + failure(data))] += count
 
