@@ -447,6 +447,17 @@ def test_commands_of_leases(jsnats: Command, lab: Lab) -> None:
     assert jsnats("queue").stderr == "nobody waits\n"
 
 
+def test_a_create_that_is_killed_while_it_waits(broker: TestBroker, lab: Lab, lab_of: Callable[[str], Lab]) -> None:
+    """SIGTERM, as of a CI job that is cancelled: nobody waits any more, who would be given the board for nothing."""
+    with lab_of("bob").lease(exporter="b1"):
+        command = (*JSNATS, "lease", "create", "-l", "name=b1")
+        with subprocess.Popen(command, stderr=subprocess.DEVNULL, env=as_user(broker, "alice")) as process:
+            until(lambda: lab.queue())
+            process.terminate()
+            assert process.wait(20) == 128 + signal.SIGTERM
+        assert lab.queue() == []
+
+
 def test_an_exporter_that_an_admin_takes_out(jsnats: Command, lab: Lab) -> None:
     """It is shown with the reason, and not granted."""
     refused = jsnats("exporter", "disable", "b1", "fan is broken")
