@@ -354,6 +354,17 @@ def test_nothing_is_left_open(read: Loader, lab: ModuleType, caplog: pytest.LogC
     assert "closing Bad failed" in caplog.text
 
 
+def test_a_faulty_file_closes_nothing_of_what_runs(read: Loader, lab: ModuleType) -> None:
+    """The drivers that were made anew of an exporter that is hosted may share their device with those that serve it."""
+    text = "name: {}\nexport: {{a: {{type: lab_drivers.Relay, config: {{host: {}}}}}}}\n"
+    (running,) = read(text.format("bench-1", "old"))
+    changed = text.format("bench-1", "new") + "---\n" + text.format("bench-2", "other") + "lease: maybe\n"
+    Path("a.yaml").write_text(changed)
+    with pytest.raises(ConfigurationError, match="lease: must be"):
+        load([Path("a.yaml")], {"bench-1": running})
+    assert lab.closed == ["other"]
+
+
 async def test_closing_inside_an_event_loop(read: Loader, lab: ModuleType) -> None:
     """load may be called while an event loop runs; async close methods still run to their end."""
     faults_of(read, "export: {a: {type: lab_drivers.Relay, config: {host: a}}, z: {ref: no}}")

@@ -15,6 +15,8 @@ from jsnats.agent.testing import AgentProcess, Bench, Board
 from jsnats.broker.testing import TestBroker, running_broker
 from jsnats.common.exceptions import CallCancelled, ConfigurationError, LeaseRequired
 from jsnats.schemas import (
+    EVENTS,
+    Event,
     LeasePolicy,
     PresenceRecord,
     call_subject,
@@ -23,7 +25,7 @@ from jsnats.schemas import (
     headers as h,
     presence_key,
 )
-from jsnats.sdk import AsyncLab, Caller, Mirror, connect_async, put_record
+from jsnats.sdk import AsyncLab, Caller, Mirror, connect_async, follow, put_record
 
 
 @pytest.fixture
@@ -273,11 +275,17 @@ async def test_a_lab_that_begins_again(broker: TestBroker, leases: Any) -> None:
 
 
 async def test_a_record_that_says_offline_is_put_right(broker: TestBroker, board: Board, leases: Any) -> None:
-    """An agent that lives writes its own again; meanwhile it counts as free."""
+    """An agent that lives writes its own again, and an event that it is there; meanwhile it counts as free."""
     found = await leases.until("available")
     dead = replace(found, state="offline", reason="connection lost")
     await put_record(leases.connection, presence_key("bench"), dead.encode())
     await leases.until("available", instance=found.instance)
+    said: list[str] = []
+    async with asyncio.timeout(10):
+        async for each in follow(leases.connection, EVENTS.name, "jsnats.event.bench.exporter.online"):
+            said.append(Event.decode(each.message.data).data["instance"])
+            if said[-2:] == [found.instance] * 2:
+                break
 
 
 async def test_an_offline_record_names_nobody(broker: TestBroker, leases: Any) -> None:

@@ -85,14 +85,19 @@ async def test_only_what_changed_is_made_anew(run: Any, lab: AsyncLab) -> None:
         assert (await lab.tree("rack-1")).labels == {"rev": "b"}
 
 
-async def test_a_held_one_waits_for_the_end_of_its_lease(run: Any, lab: AsyncLab, leases: Any) -> None:
-    """It goes on as it was, is not granted again in between, and comes back changed."""
+async def test_a_held_one_waits_for_the_end_of_its_lease(
+    run: Any, lab: AsyncLab, leases: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It goes on as it was, as is said, is not granted again in between, and comes back changed."""
+    caplog.set_level("INFO", logger="jsnats.agent")
     async with run(text("rack-1")) as running:
         one = running.exporter("rack-1")
         lease = await leases.grant(exporter="rack-1")
         await leases.until("leased", "rack-1", epoch=lease.epoch)
         await running.write(text("rack-1", "b"))
         assert running.exporter("rack-1") is one
+        await running.reloader.look()
+        assert caplog.text.count("rack-1: the file has changed, which counts when the lease is over") == 1
         await leases.end(exporter="rack-1")
         await leases.until("starting", "rack-1", ended=lease.epoch)
         await running.reloader.look()

@@ -24,8 +24,9 @@ def test_add_list_revoke(tmp_path: Path) -> None:
     out = tmp_path / "ann.json"
     assert auth("add", "user", "ann", "--dir", tmp_path / "lab", "--output", out).output.strip() == str(out)
     assert Context.load(out).role == "user"
+    assert auth("add", "admin", "root", "--dir", tmp_path / "lab").exit_code == 0
     rows = json.loads(auth("ls", "--json", "--dir", tmp_path / "lab").output)
-    assert {row["name"]: row["role"] for row in rows} == {"ann": "user", "broker": "admin"}
+    assert {row["name"]: row["role"] for row in rows} == {"ann": "user", "broker": "admin", "root": "admin"}
     assert auth("revoke", "ann", "--dir", tmp_path / "lab").exit_code == 0
     assert "ann" not in auth("ls", "--dir", tmp_path / "lab").output
 

@@ -288,7 +288,7 @@ async def test_a_wait_ends(lab: Lab) -> None:
     """Who waits for so long and no longer is told so; with no time at all it is now or never."""
     await lab.say("jet-1", "ending")
     id_ = await lab.wait("ann", "name=jet-1", wait=0.3)
-    assert (await lab.gone(id_)).reason == "waited for 0 s in vain"
+    assert (await lab.gone(id_)).reason == "waited for 0.3 s in vain"
     assert (await lab.gone(await lab.wait("ann", "name=jet-1", wait=0))).boards == []
     await lab.say("jet-1")
     assert await lab.granted(await lab.wait("ann", "name=jet-1", wait=0)) == ["jet-1"]

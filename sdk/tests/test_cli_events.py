@@ -84,7 +84,8 @@ def test_a_story_of_an_afternoon() -> None:
         "2027-01-15 08:00:00  online on rack-2, version 0.1.0",
         "2027-01-15 08:01:00  ann holds it, after a wait of 2m5s",
         "2027-01-15 08:01:03    hook beforeLease ok after 2s",
-        "2027-01-15 08:01:04    power.cycle x3, storage.flash (failed: DriverTimeout)",
+        "2027-01-15 08:01:04    power.cycle x3",
+        "2027-01-15 08:01:20    storage.flash (failed: DriverTimeout)",
         "2027-01-15 08:01:30    serial: --- second try ---",
         "2027-01-15 08:01:35    power: overheated temperature=93.0 (x2)",
         "2027-01-15 08:02:00    storage.flash",
@@ -108,6 +109,36 @@ def test_a_story_that_begins_in_the_middle() -> None:
         "2027-01-15 07:10:00  ann holds it",
         "2027-01-15 08:00:10    power.on",
         "2027-01-15 08:10:00  the lease of ann ended after 1h: its time was up",
+    ]
+
+
+def test_a_board_that_is_ready_before_the_scheduler_says_so() -> None:
+    """One lease, with its wait, whichever event was stored first; what was before is not of it."""
+    told = [
+        event(0, "exporter.online", host="vm"),
+        event(1, "lease.ready", **LEASE),
+        event(2, "lease.granted", **LEASE, waited=5.0),
+    ]
+    assert [line[21:] for line in lines(tell(told))] == [
+        "online on vm",
+        "ann holds it, after a wait of 5s",
+        "ann holds it",
+    ]
+
+
+def test_a_lease_that_is_handed_on() -> None:
+    """It ends as that of who got it; what a hook did is said to be of a hook."""
+    told = [
+        event(0, "lease.granted", **LEASE),
+        event(1, "call.finished", "dut", user="bench-1", method="on", count=1, outcome="ok"),
+        event(2, "lease.transferred", **LEASE, to="bob", by="ann"),
+        event(3, "lease.ended", **(LEASE | {"holder": "bob"}), reason="released", by="bob", held=3.0),
+    ]
+    assert [line[21:] for line in lines(tell(told))] == [
+        "ann holds it",
+        "  a hook: dut.on",
+        "  the lease of ann goes to bob",
+        "the lease of bob ended after 3s: released by bob",
     ]
 
 
@@ -136,6 +167,9 @@ def test_odd_events_spoil_no_story() -> None:
          "ann gets it until 2027-01-15 08:00:00, after a wait of 1m30s"),
         (event(0, "lease.shared", **LEASE, co_holders=["bob"]), "ann shares it with bob"),
         (event(0, "lease.transferred", **LEASE, to="bob", by="admin"), "the lease of ann goes to bob by admin"),
+        (event(0, "lease.ended", **LEASE, reason="a fire drill", by="root", held=60.0),
+         "the lease of ann ended after 1m: a fire drill (by root)"),
+        (event(0, "exporter.commented", comment="", by="root"), "comment taken back by root"),
         (event(0, "exporter.offline", reason="the agent was killed"), "offline: the agent was killed"),
         (event(0, "exporter.events-lost", count=7), "7 events lost: the broker was away for too long"),
         (event(0, "call.finished", user="ann", method="set", count=3, outcome="ok", error="", seconds=2.5,

@@ -9,9 +9,10 @@ import pytest
 
 from jsnats.common.exceptions import ConfigurationError, LeaseNotFound
 from jsnats.sdk import ExporterInfo, LeaseInfo, Snapshot, WaitInfo
+from jsnats.sdk._moment import clock
 from jsnats.sdk.cli._lease_find import find_lease
 from jsnats.sdk.cli._lease_options import asked_for
-from jsnats.sdk.cli._lease_text import clock, lease_row, place_text, remark, state_text, wait_row
+from jsnats.sdk.cli._lease_text import lease_row, place_text, remark, state_text, wait_row
 
 NOW = time.time()
 WAIT = WaitInfo(
@@ -74,6 +75,7 @@ def test_why_an_exporter_is_as_it_is() -> None:
     assert remark(held) == f"until {clock(end)} (1h)"
     free = ExporterInfo(name="b1", state="available")
     assert remark(free) == "-"
+    assert remark(replace(free, booked=NOW, booked_by="bob")) == f"booked by bob from {clock(NOW)}"
     assert state_text(replace(free, disabled=True)) == "disabled"
     assert state_text(replace(held, disabled=True)) == "leased, disabled"
 

@@ -71,6 +71,14 @@ def test_leases_and_bookings() -> None:
     assert (booked.id, booked.state, booked.holder, booked.remaining) == ("b1", "booked", "bob", 600.0)
 
 
+def test_an_exporter_shows_who_has_booked_it() -> None:
+    """The first of several."""
+    first = BookingRecord(user="bob", boards=["bench-1"], begin=2000.0, end=2600.0)
+    later = BookingRecord(user="carl", boards=["bench-1", "bench-2"], begin=3000.0, end=3600.0)
+    (info,) = snapshot(PresenceRecord(instance="i"), booking_b1=later.encode(), booking_b2=first.encode()).exporters()
+    assert (info.booked, info.booked_by, info.free) == (2000.0, "bob", True)
+
+
 def test_the_queue_has_positions_and_starts() -> None:
     """The first waits for the lease that is there, the second for the first."""
     first = QueueRecord(user="ann", selectors=["board=rpi4"], duration=300.0, arrival=1)

@@ -11,6 +11,12 @@ step "A lab: a broker, an exporter agent, and us. What is there?"
 run jsnats ls
 run jsnats tree bench-1
 
+step "Take the board: nobody else may call it until we give it back, and then it is torn down."
+printf '$ jsnats lease create -l board=sim --duration 10m --note tour\n'
+lease=$(jsnats lease create -l board=sim --duration 10m --note tour | cut -d' ' -f1)
+run jsnats ls
+run jsnats lease ls
+
 step "Flash an image. It is uploaded once; the second time only its name travels."
 image=$lab/board.img
 head -c 24000000 /dev/urandom > "$image"
@@ -56,5 +62,7 @@ tail -n 2 "$readings"
 printf '%s of 25 readings arrived\n' "$(wc -l < "$readings")"
 run jsnats console bench-1.dut.serial --no-follow --from-boot --search 'Linux|login'
 
-step "Power off, and the lab goes away with this command."
-run j dut power off
+step "Give the board back. What happened to it, for who asks tomorrow?"
+run jsnats lease release "$lease"
+until jsnats ls --free --json | grep -q bench-1; do sleep 0.1; done # until it is torn down
+run jsnats history bench-1

@@ -11,14 +11,16 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
-from typing import Any
+from typing import Any, NoReturn
+from unittest.mock import patch
 
 import pytest
 
 from jsnats.agent.testing import AgentProcess
 from jsnats.broker.testing import TestBroker, running_broker
-from jsnats.common.exceptions import LeaseLost, LeaseNotFound, LeaseRequired, NoMatch
-from jsnats.sdk import Lab, LeaseDesk, WaitInfo, connect
+from jsnats.common.exceptions import BrokerUnfit, LeaseLost, LeaseNotFound, LeaseRequired, NoMatch
+from jsnats.sdk import Lab, LeaseDesk, WaitInfo, _lease_desk, connect
+from jsnats.sdk._connection import NoResponders
 
 BOARDS = ("b1", "b2")
 JSNATS = (sys.executable, "-m", "jsnats.sdk.cli")
@@ -174,6 +176,32 @@ def test_what_nothing_fits_is_said_at_once(lab: Lab) -> None:
         lab.lease("board=rpi5").take()
 
 
+def test_a_booking_in_the_way(lab: Lab, lab_of: Callable[[str], Lab]) -> None:
+    """It is said whose, and from when on, to who cannot have the exporter now."""
+    begin = time.time() + 600
+    ask(lab_of("bob"), "create", id="b" * 16, selectors=["name=b1"], begin=begin, duration=600.0)
+    with pytest.raises(LeaseLost, match="cannot be had at once: b1 is booked by bob from"):
+        lab.lease(exporter="b1", duration="30m", wait=0).take()
+    ask(lab_of("bob"), "release", id="b" * 16)
+
+
+def test_who_waits_for_a_scheduler_is_told(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
+    """In a line, after a second; what is asked in the background says nothing."""
+    assert lab.inner.bridge
+    desk = LeaseDesk(lab.inner.connection)
+
+    async def held_up(*_: Any, **__: Any) -> NoReturn:
+        raise NoResponders("nobody")
+
+    with patch.object(lab.inner.connection, "read", held_up), patch.object(_lease_desk, "TELL_S", 0.01):
+        for verb in ("renew", "create"):
+            with pytest.raises(BrokerUnfit, match="no scheduler answers"):
+                lab.inner.bridge.run(desk.own(verb, id="x", patience_s=0.1))
+    assert [each.getMessage() for each in caplog.records if each.name == "jsnats.lease"] == [
+        f"waiting for an answer of a scheduler at {lab.inner.connection.context.url}"
+    ]
+
+
 def test_a_wait_that_is_over(lab: Lab, lab_of: Callable[[str], Lab]) -> None:
     """It is said what was in the way, and nobody waits any more."""
     with lab_of("bob").lease(exporter="b1"), pytest.raises(LeaseLost, match="in vain: b1 is held by bob"):
@@ -296,7 +324,7 @@ def test_a_lost_lease_fails_what_runs_at_once(lab: Lab, lab_of: Callable[[str], 
         for thread in threads:
             thread.join(20)
         assert len(failed) == 3
-        assert all("b1 has ended: a demo by broker" in str(error) for _, error in failed)
+        assert all("b1 has ended: a demo (by broker)" in str(error) for _, error in failed)
         assert max(when for when, _ in failed) - at < 1
         with pytest.raises(LeaseLost, match="a demo"):
             bench.call("ping")
@@ -387,7 +415,7 @@ def test_run_ends_its_command_with_the_lease(broker: TestBroker, lab: Lab, lab_o
         assert process.stdout.readline() == "in\n"
         ask(lab_of("broker"), "release", id=lab.leases()[0].id, reason="maintenance")
         _, error = process.communicate(timeout=20)
-    assert (process.returncode, error) == (5, "error: the lease of b1 has ended: maintenance by broker\n")
+    assert (process.returncode, error) == (5, "error: the lease of b1 has ended: maintenance (by broker)\n")
 
 
 def test_run_says_in_one_line_what_is_wrong(jsnats: Command) -> None:
@@ -419,9 +447,22 @@ def test_commands_of_leases(jsnats: Command, lab: Lab) -> None:
     assert jsnats("queue").stderr == "nobody waits\n"
 
 
+def test_a_create_that_is_killed_while_it_waits(broker: TestBroker, lab: Lab, lab_of: Callable[[str], Lab]) -> None:
+    """SIGTERM, as of a CI job that is cancelled: nobody waits any more, who would be given the board for nothing."""
+    with lab_of("bob").lease(exporter="b1"):
+        command = (*JSNATS, "lease", "create", "-l", "name=b1")
+        with subprocess.Popen(command, stderr=subprocess.DEVNULL, env=as_user(broker, "alice")) as process:
+            until(lambda: lab.queue())
+            process.terminate()
+            assert process.wait(20) == 128 + signal.SIGTERM
+        assert lab.queue() == []
+
+
 def test_an_exporter_that_an_admin_takes_out(jsnats: Command, lab: Lab) -> None:
     """It is shown with the reason, and not granted."""
-    assert jsnats("exporter", "disable", "b1", "fan is broken").returncode == 4
+    refused = jsnats("exporter", "disable", "b1", "fan is broken")
+    assert (refused.returncode, refused.stderr.partition(":")[0]) == (4, "error")
+    assert "only an admin may disable an exporter: --context FILE" in refused.stderr
     assert jsnats("exporter", "disable", "b1", "fan is broken", user="broker").returncode == 0
     try:
         (row,) = [line for line in jsnats("ls").stdout.splitlines() if line.startswith("b1 ")]

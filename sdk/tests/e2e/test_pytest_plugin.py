@@ -300,8 +300,8 @@ def test_a_lost_lease_fails_the_test_in_one_line(
     result.assert_outcomes(failed=1, errors=1)
     shown = re.search(r"_ test_first _+\n(.*?)\n[-=]+ ", result.stdout.str(), re.DOTALL)
     assert shown
-    assert shown[1] == "dut.serial.hang: the lease of bench-2 has ended: a demo by broker"
-    assert "a demo by broker" in re.split("ERROR at setup of test_second", result.stdout.str())[1]
+    assert shown[1] == "dut.serial.hang: the lease of bench-2 has ended: a demo (by broker)"
+    assert "a demo (by broker)" in re.split("ERROR at setup of test_second", result.stdout.str())[1]
 
 
 def start_pytest(broker: TestBroker, *arguments: str) -> subprocess.Popen[str]:

@@ -61,7 +61,8 @@ def load(paths: Sequence[Path], running: Mapping[str, LoadedExporter] | None = N
     drivers; not one that refers to an exporter that has changed.
 
     Raises ConfigurationError whose `faults` are lines "file.yaml:12: export.dut.power: message", all that were found;
-    the drivers made until then are closed.
+    the drivers made until then are closed, but for those of exporters that are `running`: to close one may switch off a
+    device that the driver which serves it now is using.
     """
     faults = Faults()
     documents = [document for path in paths for document in _documents(path, faults)]
@@ -72,10 +73,10 @@ def load(paths: Sequence[Path], running: Mapping[str, LoadedExporter] | None = N
     try:
         loaded = [kept.get(exporter.name) or _load(builder, exporter) for exporter in exporters]
     except BaseException:
-        builder.close()
+        builder.close(but=running or ())
         raise
     if faults.found:
-        builder.close()
+        builder.close(but=running or ())
         raise _report(faults.lines(), paths)
     return loaded
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Awaitable, Iterable, Mapping
+from collections.abc import Awaitable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -143,8 +143,9 @@ class Builder:
 
     def __init__(self, exporters: Iterable[Exporter], running: Mapping[str, Driver]) -> None:
         self._running = running
+        self._read = list(exporters)
         self._exporters: dict[str, Exporter] = {}
-        for exporter in exporters:
+        for exporter in self._read:
             self._exporters.setdefault(exporter.name, exporter)  # a second one of that name is reported by the caller
         self._made: dict[tuple[int, str], Driver | None] = {}
         self._open: list[tuple[int, str]] = []
@@ -155,10 +156,12 @@ class Builder:
         made = {path: self._driver(exporter, path) for path in paths}
         return Composite(children={path: driver for path, driver in made.items() if driver is not None})
 
-    def close(self) -> None:
-        """Close all drivers made so far, the last first; a failing one is logged."""
+    def close(self, but: Collection[str] = ()) -> None:
+        """Close all drivers made so far, the last first; a failing one is logged. Not those of the exporters `but`."""
         running = {each for root in self._running.values() for each in _family(root)}
-        made = dict.fromkeys(each for driver in self._made.values() if driver for each in _family(driver))
+        spared = {id(each) for each in self._read if each.name in but}
+        ours = [driver for (exporter, _), driver in self._made.items() if driver and exporter not in spared]
+        made = dict.fromkeys(each for driver in ours for each in _family(driver))
         drivers = [each for each in made if each not in running]
         with ThreadPoolExecutor(1) as thread:  # of its own: this one may have a running event loop
             thread.submit(asyncio.run, _close_all(drivers[::-1])).result()

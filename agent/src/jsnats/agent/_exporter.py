@@ -127,7 +127,7 @@ class Exporter:
         self._bulk = Bulk(self.connection)
         self._undo.push_async_callback(self._bulk.close)
         self._recorders = Recorders(self.connection, name, self.drivers.own, self.events)
-        self._presence = Presence(self.connection, name, self.instance, self._on_lost)
+        self._presence = Presence(self.connection, name, self.instance, self._on_lost, self._emit_online)
         await self._presence.claim()
         self._undo.push_async_callback(self._release)
         self._undo.push_async_callback(self._outbox.close)
@@ -146,7 +146,7 @@ class Exporter:
         mirror = mirrored(self.connection, LAB.name, lease_key(name), self.keeper.on_record)
         self.keeper.begin(await self._undo.enter_async_context(mirror))
         await self._serve()
-        self.events("exporter.online", {"instance": self.instance, "host": gethostname(), "version": version("jsnats")})
+        self._emit_online()
         self._undo.callback(self._emit_offline)
         keeping = asyncio.create_task(self.keeper.run(), name=f"lease of {name}")
         keeping.add_done_callback(self._on_kept)
@@ -227,6 +227,9 @@ class Exporter:
         if not keeping.cancelled() and (error := keeping.exception()):
             log.error("exporter %s: keeping its lease failed", self.spec.name, exc_info=error)
             self._fail(JsnatsError(f"exporter {self.spec.name}: keeping its lease failed: {error}"))
+
+    def _emit_online(self) -> None:
+        self.events("exporter.online", {"instance": self.instance, "host": gethostname(), "version": version("jsnats")})
 
     def _emit_offline(self) -> None:
         if not self.lost.is_set() or not isinstance(self.error, NameTaken):  # else another agent has it

@@ -46,14 +46,25 @@ class NameTaken(ConfigurationError):
 
 
 class Presence:
-    """Holds the name of one exporter for one instance. `lost` is called once when another instance took it."""
+    """Holds the name of one exporter for one instance.
 
-    def __init__(self, connection: Connection, exporter: str, instance: str, lost: Callable[[], None]) -> None:
+    `lost` is called once when another instance took it, `back` when it is there again after it was declared offline.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        exporter: str,
+        instance: str,
+        lost: Callable[[], None],
+        back: Callable[[], None],
+    ) -> None:
         self.connection = connection
         self.exporter = exporter
         self.instance = instance
         self.previous: PresenceRecord | None = None  # what was there when the name was taken
         self._lost = lost
+        self._back = back
         self._record = PresenceRecord(
             instance=instance, host=socket.gethostname(), pid=os.getpid(), since=time.time(), state=STARTING
         )
@@ -152,6 +163,9 @@ class Presence:
         except Conflict:
             log.debug("presence of %s changed again; next refresh decides", self.exporter)
             self._changed.set()
+            return
+        if other and other.state == OFFLINE:
+            self._back()
 
     def _stop(self) -> None:
         if self._refresher:

@@ -73,7 +73,8 @@ class Reloader:
         """Read what has changed, and change what can be changed now."""
         stamps, before = self._stamps(), self._seen
         self._seen = stamps
-        if stamps == before != self._read:
+        fresh = stamps == before != self._read
+        if fresh:
             self._read = stamps
             await self._load()
         changed = {name for name in self._running.keys() | self._wanted if self._differs(name)}
@@ -83,6 +84,8 @@ class Reloader:
         for group in _groups(changed, [*self._running.values(), *self._wanted.values()]):
             if self._retired(group):
                 await self._change(group)
+            elif fresh:
+                log.info("%s: the file has changed, which counts when the lease is over", ", ".join(sorted(group)))
 
     def _stamps(self) -> list[Stamp | None]:
         return [_stamp(path) for path in self._paths]

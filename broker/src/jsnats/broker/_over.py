@@ -127,7 +127,8 @@ class Over:
             return ""
         wanted: QueueRecord = waiting.record
         if wanted.until and self._now() >= wanted.until:
-            return f"waited for {wanted.until - wanted.asked:.0f} s in vain"
+            waited = wanted.until - wanted.asked
+            return f"waited for {round(waited, 1):g} s in vain" if waited else "it cannot be had at once"
         return _unheard(wanted.user, wanted.tether) if self._is_silent(QUEUE.key(id_), wanted.tether) else ""
 
     def _is_silent(self, subject: str, tether: float) -> bool:

@@ -33,6 +33,7 @@ class Role(StrEnum):
     user = "user"
     viewer = "viewer"
     scheduler = "scheduler"
+    admin = "admin"
 
 
 @broker_app.command()

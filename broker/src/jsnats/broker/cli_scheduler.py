@@ -46,7 +46,8 @@ def run(
     from jsnats.sdk import find_context
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    logging.getLogger("jsnats.scheduler").setLevel(logging.INFO)
+    for name in ("jsnats.scheduler", "jsnats.connection"):  # its own doings, and that the broker has gone or is back
+        logging.getLogger(name).setLevel(logging.INFO)
     with one_line_errors():
         asyncio.run(_until_signal(find_context(nats, context), policy))
 

@@ -129,6 +129,7 @@ class DriverClient(ResourceMethods):
         if child is None:
             raise AttributeError(
                 f"{type(self).__name__} at {self.__dict__.get('_node') and self.path!r} has no {name!r}"
+                f" (an exported method that the class lacks is called by call({name!r}))"
             )
         return child
 

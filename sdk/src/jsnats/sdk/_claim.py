@@ -74,7 +74,12 @@ def end_of(record: Record | None) -> LeaseEnd:
 
 
 def end_text(end: LeaseEnd) -> str:
-    """`released by ann`."""
+    """`released by ann`, `the rack is moved (by root)`."""
     if not end.by or unescape_user(end.by) in end.reason:
         return end.reason
-    return f"{end.reason or 'ended'} by {unescape_user(end.by)}"
+    return said_by(end.reason, unescape_user(end.by))
+
+
+def said_by(reason: str, user: str) -> str:
+    """A reason and who gave it."""
+    return f"{reason or 'ended'} by {user}" if reason in ("", "released") else f"{reason} (by {user})"

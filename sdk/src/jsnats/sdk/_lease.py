@@ -226,7 +226,7 @@ class AsyncLease:
             async with asyncio.timeout(RELEASE_S):
                 await self.release()
         except (JsnatsError, TimeoutError) as error:
-            log.warning("the lease %s was not given back: %s", self.id, error or "no scheduler answers")
+            log.warning("the lease %s was not given back: %s", self.id, str(error) or "no scheduler answers")
         finally:
             await self.stop()
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 from jsnats.schemas import (
     ADMIN,
@@ -20,7 +23,14 @@ from jsnats.schemas import (
 
 from ._connection import OUTAGE_S, Connection, NoResponders
 
+if TYPE_CHECKING:
+    from nats.aio.msg import Msg
+
+log = logging.getLogger("jsnats.lease")
+
 ASK_S = 10.0
+TELL_S = 1.0
+"""Who waits so long for an answer is told what for."""
 AGAIN_S = 0.5
 """A lab without a scheduler is asked again so soon: one may be starting."""
 
@@ -47,13 +57,22 @@ class LeaseDesk:
     async def _ask(self, subject: str, fields: dict[str, Any], patience_s: float) -> dict[str, Any]:
         """Send until there is an answer. Raises CallError, BrokerUnreachable, AccessDenied, BrokerUnfit when there is
         no scheduler for `patience_s`."""
-        body = encode_json(fields)
+        with self._told(subject):
+            message = await self._answer(subject, encode_json(fields), patience_s)
+        answer = decode_json(message.data)
+        code = (message.headers or {}).get(h.ERROR_CODE)
+        if code:
+            raise error_from_wire(int(code) if code.isdigit() else 0, answer)
+        if not isinstance(answer, dict):
+            raise ProtocolError(f"the scheduler's answer on {subject} is no map")
+        return answer
+
+    async def _answer(self, subject: str, body: bytes, patience_s: float) -> Msg:
         loop = asyncio.get_running_loop()
         end = loop.time() + patience_s
         while True:
             try:
-                message = await self._connection.read(subject, body, timeout_s=ASK_S)
-                break
+                return await self._connection.read(subject, body, timeout_s=ASK_S)
             except NoResponders:
                 if loop.time() >= end:
                     raise BrokerUnfit(
@@ -64,10 +83,16 @@ class LeaseDesk:
             except BrokerUnreachable:
                 if loop.time() >= end:
                     raise
-        answer = decode_json(message.data)
-        code = (message.headers or {}).get(h.ERROR_CODE)
-        if code:
-            raise error_from_wire(int(code) if code.isdigit() else 0, answer)
-        if not isinstance(answer, dict):
-            raise ProtocolError(f"the scheduler's answer on {subject} is no map")
-        return answer
+
+    @contextmanager
+    def _told(self, subject: str) -> Iterator[None]:
+        """Say what is waited for; not for what is asked in the background, over and over."""
+        if subject.endswith(".renew"):
+            yield
+            return
+        text = "waiting for an answer of a scheduler at %s"
+        saying = asyncio.get_running_loop().call_later(TELL_S, log.warning, text, self._connection.context.url)
+        try:
+            yield
+        finally:
+            saying.cancel()

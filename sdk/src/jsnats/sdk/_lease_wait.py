@@ -11,6 +11,7 @@ from jsnats.schemas import LAB, PRESENCE, TREE, LeaseEnd, queue_key
 from ._claim import end_of
 from ._connection import Connection
 from ._mirror import Mirror, mirrored
+from ._moment import clock
 from ._snapshot import ExporterInfo, Snapshot, WaitInfo
 
 TELL_S = 0.5
@@ -39,13 +40,15 @@ async def wait_end(queue: Mirror, lease: str) -> LeaseEnd:
 def in_the_way(lab: Snapshot, selectors: Sequence[str]) -> str:
     """What keeps each exporter from being had that the selectors mean: `bench-1 is held by bob, bench-2 is offline`."""
     meant = [each for each in lab.exporters() if any(lab.matches(each.name, selector) for selector in selectors)]
-    told = [f"{each.name} is {_obstacle(each)}" for each in meant if not each.free]
+    told = [f"{each.name} is {_obstacle(each)}" for each in meant if not each.free or each.booked]
     return ", ".join([*told[:SHOWN], *([f"and {len(told) - SHOWN} more"] if len(told) > SHOWN else [])])
 
 
 def _obstacle(info: ExporterInfo) -> str:
     if info.disabled:
         return f"disabled ({info.comment})" if info.comment else "disabled"
+    if info.free:
+        return f"booked by {info.booked_by} from {clock(info.booked)}"
     return f"held by {info.holder}" if info.holder and info.online else info.state
 
 

@@ -1,4 +1,4 @@
-"""Durations and moments as people give them to calls and commands: "30m", a timedelta, "22:30"."""
+"""Durations and moments as people give them to calls and commands, and read them: "30m", a timedelta, "22:30"."""
 
 from __future__ import annotations
 
@@ -13,6 +13,12 @@ Duration = str | float | timedelta
 """Text as in "1h30m" or "90", a number of seconds, or a timedelta."""
 
 _TIME_OF_DAY = re.compile(r"(\d\d?):(\d\d)(?::(\d\d))?")
+
+
+def clock(moment: float) -> str:
+    """Local time of day; with the date if that is another day."""
+    then = datetime.fromtimestamp(moment)
+    return f"{then:%H:%M}" if then.date() == datetime.now().date() else f"{then:%Y-%m-%d %H:%M}"
 
 
 def seconds_of(duration: Duration) -> float:

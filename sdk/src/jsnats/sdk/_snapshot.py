@@ -31,7 +31,8 @@ class ExporterInfo:
     """One line of `jsnats ls`. `since` is Unix time in seconds since when it is served, or gone; 0.0 if unknown.
 
     `lease` is its policy. `holder` "" is free; else `lease_id` and `end` are of the lease. `reason` says why it is
-    offline or stuck, `disabled` and `comment` what an admin says of it.
+    offline or stuck, `disabled` and `comment` what an admin says of it. `booked_by` has it next, from
+    `booked` on.
     """
 
     name: str
@@ -48,6 +49,8 @@ class ExporterInfo:
     reason: str = ""
     disabled: bool = False
     comment: str = ""
+    booked: float = 0.0
+    booked_by: str = ""
     drivers: int = 0
     version: str = ""
 
@@ -133,9 +136,12 @@ class Snapshot:
 
     def exporters(self) -> list[ExporterInfo]:
         """All that ever joined, by name."""
-        return [self._exporter(name, self.trees[name]) for name in sorted(self.trees)]
+        booked: dict[str, BookingRecord] = {}
+        for booking in sorted(self.bookings.values(), key=lambda each: -each.begin):
+            booked.update(dict.fromkeys(booking.boards, booking))
+        return [self._exporter(name, self.trees[name], booked.get(name)) for name in sorted(self.trees)]
 
-    def _exporter(self, name: str, tree: dict[str, Any]) -> ExporterInfo:
+    def _exporter(self, name: str, tree: dict[str, Any], booking: BookingRecord | None) -> ExporterInfo:
         here, lease, note = self.presence.get(name), self.leases.get(name), self.notes.get(name)
         state = state_of(here, lease)
         return ExporterInfo(
@@ -153,6 +159,8 @@ class Snapshot:
             reason=_reason(here) if here and state in ("offline", "stuck") else "",
             disabled=bool(note and note.disabled),
             comment=note.comment if note else "",
+            booked=booking.begin if booking else 0.0,
+            booked_by=unescape_user(booking.user) if booking else "",
             drivers=len(tree.get("nodes", ())) - 1,
             version=tree.get("version", ""),
         )

@@ -9,6 +9,7 @@ from typing import Any
 
 from jsnats.schemas import Event
 
+from .._claim import said_by
 from .._duration import duration_text
 from ._console_output import plain
 
@@ -103,7 +104,17 @@ def _granted(data: Data) -> str:
 
 
 def _ended(data: Data) -> str:
-    return f"the lease of {data['holder']} ended{_for(data, 'held')}{_why(data)}{_by(data)}"
+    return f"the lease of {data['holder']} ended{_for(data, 'held')}{ended_why(data.get('reason'), data.get('by'))}"
+
+
+def ended_why(reason: str | None, by: str | None) -> str:
+    """`: released by ann`, or nothing."""
+    text = said_by(reason or "", by) if by else reason
+    return f": {text}" if text else ""
+
+
+def _commented(data: Data) -> str:
+    return f"comment{_by(data)}{_why(data, 'comment')}" if data.get("comment") else f"comment taken back{_by(data)}"
 
 
 def _finished(data: Data) -> str:
@@ -128,7 +139,7 @@ _WORDS: dict[str, Callable[[Data], str]] = {
     "exporter.stuck": lambda data: f"stuck{_why(data)}",
     "exporter.disabled": lambda data: f"disabled{_by(data)}{_why(data, 'comment')}",
     "exporter.enabled": lambda data: f"enabled{_by(data)}{_why(data, 'comment')}",
-    "exporter.commented": lambda data: f"comment{_by(data)}{_why(data, 'comment')}",
+    "exporter.commented": _commented,
     "exporter.events-lost": lambda data: f"{data['count']} events lost: the broker was away for too long",
     "lease.waiting": _waits,
     "lease.booked": _booked,

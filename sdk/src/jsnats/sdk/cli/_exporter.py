@@ -49,7 +49,7 @@ def comment_on(
 
 
 def _say(verb: str, exporter: str, comment: str | None, as_json: bool, nats: Nats, context: ContextFile) -> None:
-    from jsnats.schemas import check_name
+    from jsnats.schemas import AccessDenied, check_name
     from jsnats.sdk import LeaseDesk
 
     from ._output import print_json
@@ -60,6 +60,10 @@ def _say(verb: str, exporter: str, comment: str | None, as_json: bool, nats: Nat
         fields["comment"] = comment
     with lab_of(nats, context) as lab:
         assert lab.inner.bridge
-        answer = lab.inner.bridge.run(LeaseDesk(lab.inner.connection).admin(verb, **fields))
+        try:
+            answer = lab.inner.bridge.run(LeaseDesk(lab.inner.connection).admin(verb, **fields))
+        except AccessDenied as error:
+            advice = "--context FILE names the credential of one, which `jsnats auth add admin NAME` makes"
+            raise AccessDenied(f"only an admin may {verb} an exporter: {advice}") from error
     if as_json:
         print_json(answer)

@@ -39,16 +39,27 @@ def create(
 ) -> None:
     """Take exporters, one for each -l, and print the id of the lease and their names when they are ready.
 
-    The lease lasts until its end, or until `jsnats lease release`. Ctrl-C gives the place in the queue up.
+    The lease lasts until its end, or until `jsnats lease release`. Ctrl-C or SIGTERM gives the place in the queue up.
 
     Example: jsnats lease create -l board=rpi4 --duration 1h --wait 10m
     """
-    from ._output import print_json
+    import asyncio
+
+    from ._shell import until_signal
 
     asked = asked_for(
         selector, tether_s=0.0, duration=duration, priority=priority, wait=wait, no_wait=no_wait, note=note
     )
-    made = _with_lab(nats, context, lambda lab: _book(lab, asked, begin) if begin else _take(lab, asked))
+    if begin:
+        _print_made(_with_lab(nats, context, lambda lab: _book(lab, asked, begin)), as_json)
+        return
+    # Nobody renews it: whoever is cancelled while it waits, by whatever signal, must give the place up himself.
+    raise typer.Exit(asyncio.run(until_signal(_take(asked, as_json, nats, context))))
+
+
+def _print_made(made: dict[str, Any], as_json: bool) -> None:
+    from ._output import print_json
+
     if as_json:
         print_json(made)
         return
@@ -58,23 +69,25 @@ def create(
 
 
 def _times(made: dict[str, Any]) -> str:
-    from ._lease_text import clock
+    from .._moment import clock
 
     begin = f"from {clock(made['begin'])} " if "begin" in made else ""
     return f"{begin}until {clock(made['end'])}"
 
 
-async def _take(lab: AsyncLab, asked: Wanted) -> dict[str, Any]:
-    from jsnats.sdk import AsyncLease
+async def _take(asked: Wanted, as_json: bool, nats: str | None, context: Path | None) -> int:
+    from jsnats.sdk import AsyncLease, connect_async, find_context
 
     from ._lease_wait import waiting
 
-    lease = AsyncLease(lab, asked)
-    async with waiting(lab, lease):
-        await lease.take()
-    made = {"id": lease.id, "state": "active", "boards": list(lease.boards), "end": lease.end or None}
-    await lease.stop()
-    return made
+    async with connect_async(context=find_context(nats, context)) as lab:
+        lease = AsyncLease(lab, asked)
+        async with waiting(lab, lease):
+            await lease.take()
+        made = {"id": lease.id, "state": "active", "boards": list(lease.boards), "end": lease.end or None}
+        await lease.stop()
+    _print_made(made, as_json)
+    return 0
 
 
 async def _book(lab: AsyncLab, asked: Wanted, begin: str) -> dict[str, Any]:
@@ -147,7 +160,8 @@ def show(lease: LeaseId, as_json: Json = False, nats: Nats = None, context: Cont
 
 
 def _shown(name: str, value: Any) -> str:
-    from ._lease_text import clock, duration_text
+    from .._moment import clock
+    from ._lease_text import duration_text
 
     if value is None or value in ("", []):
         return "-"
@@ -173,7 +187,7 @@ def extend(
     """
     from jsnats.schemas import ConfigurationError
 
-    from ._lease_text import clock
+    from .._moment import clock
     from ._output import print_json
 
     if (by is None) == (until is None):

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from jsnats.sdk import AsyncLab, AsyncLease, Wanted, connect_async, find_context
 
-from ._lease_text import clock, duration_text
+from .._moment import clock
+from ._lease_text import duration_text
 from ._lease_wait import waiting
 from ._shell import Session, run_session, until_signal
 

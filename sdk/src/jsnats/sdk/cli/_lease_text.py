@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 from jsnats.sdk import duration_text as exact
+
+from .._moment import clock
 
 if TYPE_CHECKING:
     from jsnats.sdk import ExporterInfo, LeaseInfo, WaitInfo
@@ -23,12 +24,6 @@ QUEUE_HEAD = ("POS", "ID", "USER", "WANTS", "FOR", "PRIO", "STARTS", "NOTE")
 def duration_text(seconds: float) -> str:
     """`1h30m`, `12m`, `45s`."""
     return exact(round(seconds / 60) * 60 if seconds >= MINUTES_S else round(seconds))
-
-
-def clock(moment: float) -> str:
-    """Local time of day; with the date if that is another day."""
-    then = datetime.fromtimestamp(moment)
-    return f"{then:%H:%M}" if then.date() == datetime.now().date() else f"{then:%Y-%m-%d %H:%M}"
 
 
 def lease_row(info: LeaseInfo) -> tuple[str, ...]:
@@ -89,4 +84,6 @@ def remark(info: ExporterInfo) -> str:
         parts.append(f"since {clock(info.since)}")
     elif info.holder and info.end:
         parts.append(f"until {clock(info.end)} ({duration_text(info.end - time.time())})")
+    if info.booked:
+        parts.append(f"booked by {info.booked_by} from {clock(info.booked)}")
     return "; ".join(parts) or "-"

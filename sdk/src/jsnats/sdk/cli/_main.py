@@ -46,6 +46,7 @@ _SHORT = {
     "auth": "Say who may connect to the broker.",
     "broker": "Run the broker of a lab.",
     "driver": "Write drivers.",
+    "scheduler": "Run one more scheduler of a lab.",
     "up": "Run a whole lab for one shell or command.",
 }
 

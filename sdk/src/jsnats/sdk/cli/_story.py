@@ -9,11 +9,14 @@ from typing import Any
 
 from .._duration import duration_text
 from .._events import StoredEvent
-from ._event_words import failure, one_line, stamp, words
+from ._event_words import ended_why, failure, one_line, stamp, words
 
 _TOLD_BY_CALLS = frozenset({"power-on", "start"})
 """Markers that a call has left, which is told itself, or the agent's start."""
 
+
+TOGETHER_S = 10.0
+"""Calls within that time are told in one line."""
 
 LONG_S = 1.0
 """A call that took so long has been told when it ran, too."""
@@ -21,11 +24,12 @@ LONG_S = 1.0
 
 @dataclass(slots=True)
 class Deed:
-    """Something that happened, or calls of one user in a row, by method and outcome."""
+    """Something that happened, or calls of one user in a row, by method and outcome. `who` is the user in words."""
 
     time: float
     text: str = ""
     user: str = ""
+    who: str = ""
     calls: Counter[str] = field(default_factory=Counter)
     key: str = ""
     count: int = 1
@@ -35,7 +39,7 @@ class Deed:
         if not self.user:
             return self.text if self.count == 1 else f"{self.text} (x{self.count})"
         done = ", ".join(name if count == 1 else _times(name, count) for name, count in self.calls.items())
-        return done if self.user == holder else f"{self.user}: {done}"
+        return done if self.user == holder else f"{self.who or self.user}: {done}"
 
 
 def _times(name: str, count: int) -> str:
@@ -45,11 +49,15 @@ def _times(name: str, count: int) -> str:
 
 @dataclass(slots=True)
 class Chapter:
-    """A lease, or the time between two of them (`lease` is "" then). Times are Unix times, None for not seen."""
+    """A lease, or the time between two of them (`lease` is "" then). Times are Unix times, None for not seen.
+
+    `heir` is to whom `holder` has given it.
+    """
 
     begin: float | None
     lease: str = ""
     holder: str = ""
+    heir: str = ""
     end: float | None = None
     waited: float = 0.0
     reason: str = ""
@@ -57,6 +65,11 @@ class Chapter:
     closed: float | None = None
     teardown_s: float = 0.0
     deeds: list[Deed] = field(default_factory=list)
+
+    @property
+    def last(self) -> str:
+        """Who has it at the end."""
+        return self.heir or self.holder
 
     def as_map(self) -> dict[str, Any]:
         """For JSON."""
@@ -94,8 +107,8 @@ class Story:
 
     def _lease(self, event: StoredEvent, what: str) -> None:
         data = event.data
-        if what == "granted":
-            self._open(Chapter(event.stored, data["id"], _text(data, "holder"), waited=float(data.get("waited") or 0)))
+        if what in ("granted", "ready"):
+            self._begin(event)
             return
         chapter = self._chapter_of(data["id"], _text(data, "holder"))
         if what == "ended":
@@ -107,8 +120,17 @@ class Story:
             chapter.closed, chapter.teardown_s = event.stored, float(data.get("seconds") or 0)
             chapter.end, chapter.reason = chapter.end or event.stored, chapter.reason or _text(data, "reason")
             self._open(Chapter(event.stored))
-        elif what != "ready":
+        else:
+            chapter.heir = _text(data, "to") if what == "transferred" else chapter.heir
             chapter.deeds.append(Deed(event.stored, words(event)))
+
+    def _begin(self, event: StoredEvent) -> None:
+        """Granted by the scheduler, made ready by the agent: either may be stored first."""
+        lease = event.data["id"]
+        if not any(chapter.lease == lease for chapter in self.chapters):
+            self._open(Chapter(event.stored, lease, _text(event.data, "holder")))
+        chapter = self._chapter_of(lease, "")
+        chapter.waited = float(event.data.get("waited") or chapter.waited)
 
     def _open(self, chapter: Chapter) -> None:
         if self.chapters and not self.chapters[-1].lease and not self.chapters[-1].deeds:
@@ -151,8 +173,8 @@ class Story:
             return
         if count == 1 and float(data.get("seconds") or 0) >= LONG_S:
             del running[:1]
-        if not deeds or deeds[-1].user != user:
-            deeds.append(Deed(event.stored, user=user))
+        if not deeds or deeds[-1].user != user or event.stored - deeds[-1].time > TOGETHER_S:
+            deeds.append(Deed(event.stored, user=user, who="a hook" if user == event.source else ""))
         deeds[-1].calls[one_line(place + failure(data))] += count
 
     def _console(self, event: StoredEvent, what: str) -> None:
@@ -197,7 +219,7 @@ def lines(chapters: list[Chapter]) -> Iterator[str]:
         for deed in chapter.deeds:
             yield f"{stamp(deed.time)}    {deed.tell(chapter.holder)}"
         if chapter.end is None:
-            yield f"{'now':<19}  {chapter.holder} holds it"
+            yield f"{'now':<19}  {chapter.last} holds it"
         else:
             yield f"{stamp(chapter.closed or chapter.end)}  {_ending(chapter)}"
 
@@ -205,7 +227,5 @@ def lines(chapters: list[Chapter]) -> Iterator[str]:
 def _ending(chapter: Chapter) -> str:
     assert chapter.end is not None
     held = f" after {duration_text(chapter.end - chapter.begin)}" if chapter.begin is not None else ""
-    reason = f": {chapter.reason}" if chapter.reason else ""
-    by = f" by {chapter.by}" if chapter.by else ""
     clean = f"; torn down in {duration_text(chapter.teardown_s)}" if chapter.closed is not None else ""
-    return f"the lease of {chapter.holder} ended{held}{reason}{by}{clean}"
+    return f"the lease of {chapter.last} ended{held}{ended_why(chapter.reason, chapter.by)}{clean}"
