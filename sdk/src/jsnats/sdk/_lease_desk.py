@@ -21,6 +21,8 @@ from jsnats.schemas import (
 from ._connection import OUTAGE_S, Connection, NoResponders
 
 ASK_S = 10.0
+ANSWER_S = 2.0
+"""The scheduler that took a request may have been killed with it, so it is sent again; for ASK_S at least, in all."""
 AGAIN_S = 0.5
 """A lab without a scheduler is asked again so soon: one may be starting."""
 
@@ -31,9 +33,11 @@ class LeaseDesk:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    async def own(self, verb: str, *, patience_s: float = OUTAGE_S, **fields: Any) -> dict[str, Any]:
-        """Ask about a lease of ours. Raises as `_ask`."""
-        return await self._ask(lease_subject(self._connection.token, verb), fields, patience_s)
+    async def own(
+        self, verb: str, *, patience_s: float = OUTAGE_S, answer_s: float = ANSWER_S, **fields: Any
+    ) -> dict[str, Any]:
+        """Ask about a lease of ours, again after `answer_s` without an answer. Raises as `_ask`."""
+        return await self._ask(lease_subject(self._connection.token, verb), fields, patience_s, answer_s)
 
     async def any(self, verb: str, *, patience_s: float = OUTAGE_S, **fields: Any) -> dict[str, Any]:
         """Ask about a lease of ours or, as an admin, of anybody. Raises as `_ask`."""
@@ -44,15 +48,18 @@ class LeaseDesk:
         """What only an admin may ask. Raises as `_ask`, AccessDenied for anybody else."""
         return await self._ask(admin_subject(self._connection.token, verb), fields, OUTAGE_S)
 
-    async def _ask(self, subject: str, fields: dict[str, Any], patience_s: float) -> dict[str, Any]:
+    async def _ask(
+        self, subject: str, fields: dict[str, Any], patience_s: float, answer_s: float = ANSWER_S
+    ) -> dict[str, Any]:
         """Send until there is an answer. Raises CallError, BrokerUnreachable, AccessDenied, BrokerUnfit when there is
         no scheduler for `patience_s`."""
         body = encode_json(fields)
         loop = asyncio.get_running_loop()
         end = loop.time() + patience_s
+        last = max(end, loop.time() + ASK_S)
         while True:
             try:
-                message = await self._connection.read(subject, body, timeout_s=ASK_S)
+                message = await self._connection.read(subject, body, timeout_s=answer_s)
                 break
             except NoResponders:
                 if loop.time() >= end:
@@ -62,7 +69,7 @@ class LeaseDesk:
                     ) from None
                 await asyncio.sleep(AGAIN_S)
             except BrokerUnreachable:
-                if loop.time() >= end:
+                if self._connection.closing or loop.time() >= last:
                     raise
         answer = decode_json(message.data)
         code = (message.headers or {}).get(h.ERROR_CODE)
