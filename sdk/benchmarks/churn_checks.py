@@ -72,7 +72,7 @@ def quantiles(values: list[float]) -> str:
 def pauses(what: str, report: dict[str, Any], begin: float) -> str:
     """When a process could not go on."""
     worst = sorted(report["pauses"], key=lambda each: each[1], reverse=True)[:3]
-    told = ", ".join(f"{pause:.2f} s at {at - begin:.1f} s" for at, pause in worst)
+    told = ", ".join(f"{pause:.2f} s at {at - begin:.1f} s (computing {used:.2f} s)" for at, pause, used in worst)
     return f"longest pauses of {what:8} {told or 'none'}"
 
 

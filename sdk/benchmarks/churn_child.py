@@ -44,18 +44,19 @@ async def next_line() -> str:
 
 
 class Pauses:
-    """When the event loop of this process stood still for so long that it matters: the machine was busy, or we."""
+    """When the event loop of this process did not turn for so long that it matters, and how much of that it computed:
+    for the rest the machine was busy."""
 
     def __init__(self) -> None:
-        self.found: list[tuple[float, float]] = []
+        self.found: list[tuple[float, float, float]] = []
 
     async def run(self) -> None:
         """Watch for ever."""
         while True:
-            begin = time.time()
+            begin, used = time.time(), time.process_time()
             await asyncio.sleep(TICK_S)
             if (pause := time.time() - begin - TICK_S) > PAUSE_S:
-                self.found.append((begin, pause))
+                self.found.append((begin, pause, time.process_time() - used))
 
 
 class Child:
