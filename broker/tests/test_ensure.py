@@ -41,6 +41,15 @@ def test_definitions() -> None:
     assert not any(stream_config(spec, TOTAL)["allow_rollup_hdrs"] for spec in STREAMS)
 
 
+async def test_more_than_a_thousand_read_at_once(tmp_path: Path, connect) -> None:
+    """Every exporter follows its lease by a consumer of its own: nobody is turned away in a large lab."""
+    async with run_broker(tmp_path, total_bytes=TOTAL) as broker:
+        nc = await connect(broker.context())
+        for number in range(1100):
+            config = {"name": f"c{number}", "ack_policy": "none", "mem_storage": True, "inactive_threshold": 60 * 10**9}
+            await nc.api(f"CONSUMER.CREATE.{LAB.name}.c{number}", {"stream_name": LAB.name, "config": config})
+
+
 async def test_ensure_twice_changes_nothing(tmp_path: Path, connect) -> None:
     """A second run leaves definitions, sizes and messages alone."""
     async with run_broker(tmp_path, total_bytes=TOTAL) as broker:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -95,6 +97,18 @@ async def test_it_knows_the_time_of_the_broker(ann: Connection) -> None:
     """The clock is the broker's, whatever the own one says; here they are the same."""
     async with mirrored(ann, LAB.name, ALL) as mirror:
         assert abs(mirror.now() - time.time()) < 1.0
+
+
+async def test_a_slow_answer_makes_no_wrong_clock(broker: TestBroker, ann: Connection) -> None:
+    """Whoever had to wait for a broker that was just starting does not believe it to be later than it is."""
+    server = int((broker.directory / "nats.pid").read_text())
+    os.kill(server, signal.SIGSTOP)
+    try:
+        asyncio.get_running_loop().call_later(1.5, os.kill, server, signal.SIGCONT)
+        async with mirrored(ann, LAB.name, ALL) as mirror:
+            assert abs(mirror.now() - time.time()) < 0.5
+    finally:
+        os.kill(server, signal.SIGCONT)
 
 
 async def test_a_mirror_outlives_the_broker(broker: TestBroker, sched: Connection, ann: Connection) -> None:

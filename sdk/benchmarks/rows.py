@@ -63,6 +63,8 @@ ROWS = (
     Row("image", "peak memory, exporter", "image", "exporter_mib", "MiB", (Goal(JUMPSTARTER, 0.8),)),
     Row("image", "the same image again", "image_again", "mb_s", "MB/s", (Goal(JUMPSTARTER, 1.6),), True),
     Row("image", "uploaded for it", "image_again", "uploaded_mb", "MB", (Goal(LIMIT, 0),)),
+    Row("leases", "handover, p50", "handover", "p50", "ms", (Goal(LIMIT, 100),)),
+    Row("leases", "handover, p99", "handover", "p99", "ms", (Goal(LIMIT, 1000),)),
     Row("faults", "killed agent noticed mid-call", "killed", "s", "s", (Goal(LIMIT, 2),)),
 )
 GROUPS = tuple(dict.fromkeys(row.group for row in ROWS))

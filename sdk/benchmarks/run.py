@@ -109,6 +109,12 @@ def with_peaks(sides: Sides, name: str, work: str) -> dict[str, float]:
     return sides.clients[name].ask(work) | {figure: peak_mib(pid) for figure, pid in processes.items()}
 
 
+def leases(rounds: int, _jumpstarter: str | None) -> Measured:
+    """One board that goes from hand to hand."""
+    with running_sides(None) as sides:
+        return interleaved(rounds, {"handover": partial(ask_all, sides, "handover", (JSNATS,))})
+
+
 def faults(rounds: int, _jumpstarter: str | None) -> Measured:
     """Time until a fault is noticed."""
     with running_sides(None) as sides:
@@ -128,6 +134,7 @@ MEASURES: dict[str, Callable[[int, str | None], Measured]] = {
     "inventory": inventory,
     "tunnel": tunnel,
     "image": image,
+    "leases": leases,
     "faults": faults,
 }
 

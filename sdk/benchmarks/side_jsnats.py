@@ -19,10 +19,12 @@ from typing import Any
 import measure
 
 from jsnats.client import DriverClient
-from jsnats.sdk import Context, Lab, connect, connect_async
+from jsnats.sdk import AsyncLab, Context, Lab, connect, connect_async
 
 EXPORTER = "bench"
 ITEMS = 200_000
+HANDOVERS = 50
+"""By each of two clients."""
 
 
 async def export(context: Context) -> None:
@@ -95,6 +97,36 @@ def killed(client: DriverClient, context: Context) -> measure.Figures:
     return {"s": asyncio.run(run())}
 
 
+def handover(context: Context) -> measure.Figures:
+    """Milliseconds from the release of a lease to the next holder's first call, by two clients that both want it."""
+    released, taken = [0.0], []
+
+    async def compete() -> None:
+        async with connect_async(context=context) as lab:
+            for _ in range(HANDOVERS):
+                lease = lab.lease(exporter=EXPORTER)
+                async with lease as bench:
+                    await bench.call_async("ping", measure.ARGUMENT)
+                    taken.append(time.perf_counter() - released[0])
+                    await until_waited_for(lab)
+                    released[0] = time.perf_counter()
+
+    async def run() -> None:
+        await asyncio.gather(compete(), compete())
+
+    asyncio.run(run())
+    ordered = sorted(taken[1:])
+    return {"p50": 1e3 * ordered[len(ordered) // 2], "p99": 1e3 * ordered[int(len(ordered) * 0.99)]}
+
+
+async def until_waited_for(lab: AsyncLab) -> None:
+    """Let the other one queue up, or come to its end."""
+    for _ in range(20):
+        if await lab.queue():
+            return
+        await asyncio.sleep(0.01)
+
+
 def serve_rows(lab: Lab, context: Context) -> None:
     """Answer run.py."""
     client = lab.exporter(EXPORTER)
@@ -107,6 +139,7 @@ def serve_rows(lab: Lab, context: Context) -> None:
             "stream": lambda: measure.stream(items, ITEMS),
             "first_item": lambda: measure.first_item(items),
             "inventory": lambda: measure.timed_ms(lab.exporters),
+            "handover": lambda: handover(context),
             "killed": lambda: killed(client, context),
         }
     )

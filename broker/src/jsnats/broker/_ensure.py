@@ -21,6 +21,10 @@ DISK_SHARE = 0.2
 API_LEVEL = 2
 """JetStream's API level of nats-server 2.12, the first with atomic batches."""
 
+MAX_CONSUMERS = 100_000
+"""Of each stream. nats-server 2.15 refuses the 1001st by itself, and takes none of its signs for "no limit"; every
+exporter, every lease and everybody who waits for one is a consumer of the lab's records."""
+
 _NS = 1_000_000_000
 _DUPLICATES_S = 10
 _NO_STREAM = 10059
@@ -115,6 +119,7 @@ def stream_config(spec: StreamSpec, total_bytes: int) -> dict[str, Any]:
         "discard": "new" if spec.discard_new or spec.kv else "old",
         "max_bytes": int(total_bytes * spec.share),
         "max_age": spec.max_age_s * _NS,
+        "max_consumers": MAX_CONSUMERS,
         "max_msgs_per_subject": spec.max_msgs_per_subject,
         "duplicate_window": _DUPLICATES_S * _NS,
         "allow_direct": True,

@@ -6,7 +6,7 @@ import asyncio
 import os
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 
 from jsnats.schemas import ADMIN, SCHEDULER, ConfigurationError
@@ -73,6 +73,7 @@ async def run_broker(
     auth: bool = True,
     policy: str | os.PathLike[str] | None = None,
     mqtt: int | None = None,
+    scheduler: bool = True,
 ) -> AsyncIterator[Broker]:
     """Run a broker in `lab_dir` (see `default_lab_dir`) for as long as the `async with`.
 
@@ -80,7 +81,8 @@ async def run_broker(
     the credentials handed out name it. `total_bytes` is what it may store; the first run
     chooses (see `default_total`), later ones keep it. Without `auth` it listens on loopback only. `policy` is the file
     that says what users may ask of the scheduler, by default `policy.yaml` in the directory of the lab. `mqtt` is a
-    port for MQTT 3.1.1, 0 for a free one: there, viewers with a password (`LabDir.add_mqtt`) read along.
+    port for MQTT 3.1.1, 0 for a free one: there, viewers with a password (`LabDir.add_mqtt`) read along. Without
+    `scheduler` nobody grants leases but those that run elsewhere (`jsnats scheduler run`).
     Raises ConfigurationError when the lab is already running, BrokerUnfit when the server cannot be started.
     """
     lab = LabDir(lab_dir)
@@ -96,10 +98,10 @@ async def run_broker(
             broker = Broker(lab, process)
             await _provision(broker, settings.store_bytes)
             services = broker.context(SCHEDULER_NAME)
-            async with (
-                serving_store(services, broker.is_admin),
-                serving_scheduler(services, policy=policy or lab.policy),
-            ):
+            async with AsyncExitStack() as stack:
+                await stack.enter_async_context(serving_store(services, broker.is_admin))
+                if scheduler:
+                    await stack.enter_async_context(serving_scheduler(services, policy=policy or lab.policy))
                 yield broker
 
 

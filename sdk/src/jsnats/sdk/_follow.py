@@ -43,7 +43,7 @@ class Delivered:
 @dataclass(frozen=True, slots=True)
 class Begun:
     """A consumer was made: `pending` messages are there. Unix time of the broker's clock is `clock_offset` more than
-    `time.monotonic()` here."""
+    `time.monotonic()` here, and by what the answer took on its way."""
 
     pending: int
     clock_offset: float
@@ -101,7 +101,6 @@ async def consume(
         "inactive_threshold": int(2 * HEARTBEAT_S * _NS),
         **config,
     }
-    begin = time.monotonic()
     try:
         created = await connection.api(
             f"CONSUMER.CREATE.{stream}.{name}.{subject}", {"stream_name": stream, "config": whole}
@@ -110,8 +109,10 @@ async def consume(
         if connection.just_back:  # the stream itself is there a little later than its server
             raise ReadAgain from None
         raise
-    middle = (begin + time.monotonic()) / 2
-    yield Begun(int(created.get("num_pending", 0)), datetime.fromisoformat(created["ts"]).timestamp() - middle)
+    # Not the middle of the request: after an outage that was repeated for seconds, and only the answer is as old as
+    # one way takes. A lease would end too early by half of it.
+    offset = datetime.fromisoformat(created["ts"]).timestamp() - time.monotonic()
+    yield Begun(int(created.get("num_pending", 0)), offset)
     async with aclosing(_pull(connection, stream, name)) as pulled:
         async for each in pulled:
             yield each

@@ -27,7 +27,7 @@ from jsnats.schemas import (
 )
 
 from ._claim import Claim, end_text
-from ._lease_desk import LeaseDesk
+from ._lease_desk import ANSWER_S, LeaseDesk
 from ._lease_hold import Hold
 from ._lease_wait import OnWait, in_the_way, telling, wait_end
 from ._lease_wanted import Wanted
@@ -166,7 +166,7 @@ class AsyncLease:
         while tether:
             await asyncio.sleep(min(RENEW_S, tether / 4))
             try:
-                await self._desk.own("renew", id=self.id)
+                await self._desk.own("renew", id=self.id, answer_s=min(ANSWER_S, tether / 4))
             except (LeaseNotFound, AccessDenied) as error:
                 await asyncio.sleep(RETRY_S)  # the deletion marker, which is on its way, knows the reason
                 self._lose(str(error))

@@ -31,6 +31,8 @@ log = logging.getLogger("jsnats.lease")
 ASK_S = 10.0
 TELL_S = 1.0
 """Who waits so long for an answer is told what for."""
+ANSWER_S = 2.0
+"""The scheduler that took a request may have been killed with it, so it is sent again; for ASK_S at least, in all."""
 AGAIN_S = 0.5
 """A lab without a scheduler is asked again so soon: one may be starting."""
 
@@ -41,9 +43,11 @@ class LeaseDesk:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    async def own(self, verb: str, *, patience_s: float = OUTAGE_S, **fields: Any) -> dict[str, Any]:
-        """Ask about a lease of ours. Raises as `_ask`."""
-        return await self._ask(lease_subject(self._connection.token, verb), fields, patience_s)
+    async def own(
+        self, verb: str, *, patience_s: float = OUTAGE_S, answer_s: float = ANSWER_S, **fields: Any
+    ) -> dict[str, Any]:
+        """Ask about a lease of ours, again after `answer_s` without an answer. Raises as `_ask`."""
+        return await self._ask(lease_subject(self._connection.token, verb), fields, patience_s, answer_s)
 
     async def any(self, verb: str, *, patience_s: float = OUTAGE_S, **fields: Any) -> dict[str, Any]:
         """Ask about a lease of ours or, as an admin, of anybody. Raises as `_ask`."""
@@ -54,11 +58,13 @@ class LeaseDesk:
         """What only an admin may ask. Raises as `_ask`, AccessDenied for anybody else."""
         return await self._ask(admin_subject(self._connection.token, verb), fields, OUTAGE_S)
 
-    async def _ask(self, subject: str, fields: dict[str, Any], patience_s: float) -> dict[str, Any]:
+    async def _ask(
+        self, subject: str, fields: dict[str, Any], patience_s: float, answer_s: float = ANSWER_S
+    ) -> dict[str, Any]:
         """Send until there is an answer. Raises CallError, BrokerUnreachable, AccessDenied, BrokerUnfit when there is
         no scheduler for `patience_s`."""
         with self._told(subject):
-            message = await self._answer(subject, encode_json(fields), patience_s)
+            message = await self._answer(subject, encode_json(fields), patience_s, answer_s)
         answer = decode_json(message.data)
         code = (message.headers or {}).get(h.ERROR_CODE)
         if code:
@@ -67,12 +73,13 @@ class LeaseDesk:
             raise ProtocolError(f"the scheduler's answer on {subject} is no map")
         return answer
 
-    async def _answer(self, subject: str, body: bytes, patience_s: float) -> Msg:
+    async def _answer(self, subject: str, body: bytes, patience_s: float, answer_s: float) -> Msg:
         loop = asyncio.get_running_loop()
         end = loop.time() + patience_s
+        last = max(end, loop.time() + ASK_S)
         while True:
             try:
-                return await self._connection.read(subject, body, timeout_s=ASK_S)
+                return await self._connection.read(subject, body, timeout_s=answer_s)
             except NoResponders:
                 if loop.time() >= end:
                     raise BrokerUnfit(
@@ -81,7 +88,7 @@ class LeaseDesk:
                     ) from None
                 await asyncio.sleep(AGAIN_S)
             except BrokerUnreachable:
-                if loop.time() >= end:
+                if self._connection.closing or loop.time() >= last:
                     raise
 
     @contextmanager
