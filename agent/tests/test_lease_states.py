@@ -13,7 +13,7 @@ import pytest
 from jsnats.agent import Exporter, Spec, _lifecycle
 from jsnats.agent.testing import AgentProcess, Bench, Board
 from jsnats.broker.testing import TestBroker, running_broker
-from jsnats.common.exceptions import CallCancelled, ConfigurationError, LeaseRequired
+from jsnats.common.exceptions import CallCancelled, ConfigurationError, LeaseLost, LeaseRequired
 from jsnats.schemas import (
     EVENTS,
     Event,
@@ -100,7 +100,7 @@ async def test_a_lease_ends_under_whatever_runs(board: Board, leases: Any, lab: 
     board.go_after(0.3)
     await leases.end("its holder has crashed")
     for each in await asyncio.gather(*running, return_exceptions=True):
-        assert isinstance(each, CallCancelled | ConnectionResetError)
+        assert isinstance(each, LeaseLost | ConnectionResetError)
         assert "the lease has ended: its holder has crashed" in str(each)
     await leases.until("available", ended=lease.epoch)
     assert board.finished == 2
@@ -118,7 +118,7 @@ async def test_a_method_that_hangs_makes_the_exporter_stuck(
     hanging = asyncio.ensure_future(call(lab, "hang"))
     await until(board.hangs.is_set)
     await leases.end()
-    with pytest.raises(CallCancelled):
+    with pytest.raises(LeaseLost):
         await hanging
     stuck = await leases.until("stuck", epoch=lease.epoch)
     assert stuck.reason == "hang"

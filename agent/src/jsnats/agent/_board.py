@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from jsnats.schemas import LeaseRecord, unescape_user
+from jsnats.schemas import CallCancelled, LeaseLost, LeaseRecord, unescape_user
 
 from ._dispatch import Dispatcher
 from ._hooks import HookFailed, HookName, Hooks
@@ -27,12 +27,14 @@ class Board:
 
     def give_to(self, lease: LeaseRecord) -> set[asyncio.Task[None]]:
         """End the calls of everybody but holder, co-holders and hooks; return the tasks that end with them."""
-        reason = f"the lease went to {unescape_user(lease.holder)}"
-        return self._calls.end_calls(reason, lambda user: user == self.exporter or lease.admits(user))
+        why = f"cancelled: the lease went to {unescape_user(lease.holder)}"
+        return self._calls.end_calls(
+            lambda: CallCancelled(why), lambda user: user == self.exporter or lease.admits(user)
+        )
 
     def end_calls(self, reason: str) -> None:
-        """End all calls, at once; their callers are told the reason."""
-        self._calls.end_calls(reason)
+        """End all calls, at once: the lease is lost for that reason."""
+        self._calls.end_calls(lambda: LeaseLost(reason))
 
     async def make_ready(self, lease: LeaseRecord) -> None:
         """Prepare it for a lease. Raises ConfigurationError for drivers that fail to reset, HookFailed."""
@@ -59,7 +61,7 @@ class Board:
 
     async def _wait_for_calls(self, reason: str) -> None:
         """Cancel all calls; wait for them and for the threads of the drivers, CLOSE_S at most."""
-        ending = self._calls.end_calls(reason)
+        ending = self._calls.end_calls(lambda: LeaseLost(reason))
         await asyncio.gather(self._drivers.settle(), *([asyncio.wait(ending, timeout=CLOSE_S)] if ending else []))
 
     async def _until_back(self, hung: Callable[[str], None]) -> None:

@@ -179,22 +179,25 @@ class Dispatcher:
         if call in self._awaited:
             del self._awaited[call]
             self.table.remove(call)
-        call.cancel(reason)
+        call.cancel(CallCancelled(f"cancelled: {reason}"))
 
-    def end_calls(self, reason: str, spared: Callable[[str], bool] = lambda user: False) -> set[asyncio.Task[None]]:
-        """Cancel the calls of all users but those `spared`; return the tasks that end with them."""
+    def end_calls(
+        self, ending: Callable[[], CallError], spared: Callable[[str], bool] = lambda user: False
+    ) -> set[asyncio.Task[None]]:
+        """Cancel the calls of all users but those `spared`, whose callers are told `ending`; return the tasks that end
+        with them."""
         ended = [call for call in self.table.running() if not spared(call.user)]
         tasks = {call.task for call in ended if call.task}
         for call in ended:
             if call in self._awaited:
-                self._refuse(call, CallCancelled(f"cancelled: {reason}"))
+                self._refuse(call, ending())
             else:
-                call.cancel(reason)
+                call.cancel(ending())
         return tasks
 
     async def cancel_all(self, reason: str, timeout_s: float) -> None:
         """Cancel every call and wait for those that end."""
-        if tasks := self.end_calls(reason):
+        if tasks := self.end_calls(lambda: CallCancelled(f"cancelled: {reason}")):
             await asyncio.wait(tasks, timeout=timeout_s)
 
     def still_running(self) -> dict[asyncio.Future[Any], str]:
@@ -202,7 +205,7 @@ class Dispatcher:
         return {
             call.task: f"{call.node.path}.{call.method.name}".lstrip(".")
             for call in self.table.running()
-            if call.task and call.reason
+            if call.task and call.ending
         }
 
     async def look_after(self) -> None:

@@ -11,7 +11,6 @@ from typing import Any
 
 from jsnats.driver import Driver, Method, Node, caller, marker_sink, progress_sink
 from jsnats.schemas import (
-    CallCancelled,
     CallError,
     DeadlineExceeded,
     DriverError,
@@ -33,7 +32,6 @@ from ._table import Answer, OpenCall
 log = logging.getLogger("jsnats.agent")
 
 ACCEPTED_S = 0.02
-LATE = "its deadline passed"
 
 
 class Executor:
@@ -80,7 +78,9 @@ class Executor:
             self.mark(call.method.marker, f"{call.node.path}.{call.method.name}".lstrip("."))
         timer = None
         if deadline is not None:
-            timer = asyncio.get_running_loop().call_later(deadline - time.monotonic(), call.cancel, LATE)
+            timer = asyncio.get_running_loop().call_later(
+                deadline - time.monotonic(), call.cancel, DeadlineExceeded("cancelled: its deadline passed")
+            )
         try:
             answer = await (self._stream if call.streams else self._unary)(call, bound)
         finally:
@@ -183,9 +183,13 @@ def _generator(call: OpenCall, method: Method, bound: Bound) -> Any:
     return getattr(call.node.driver, method.name)(*bound[0], **bound[1])
 
 
+def _is_late(call: OpenCall) -> None:
+    call.cancel(DeadlineExceeded("cancelled: its deadline passed"))
+
+
 def _cancelled(call: OpenCall) -> CallError:
     where = {"path": call.node.path, "method": call.method.name}
-    if not call.reason:
+    if not call.ending:
         return DriverError("the driver cancelled its own call", cause="CancelledError", **where)
-    cls = DeadlineExceeded if call.reason == LATE else CallCancelled
-    return cls(f"cancelled: {call.reason}", **where)
+    call.ending.path, call.ending.method = call.node.path, call.method.name
+    return call.ending

@@ -12,6 +12,7 @@ from collections import Counter, OrderedDict
 from typing import Any
 
 from jsnats.driver import Driver, Method, Node
+from jsnats.schemas import CallError
 from jsnats.sdk import Pipe
 
 from ._publish import Publisher
@@ -38,6 +39,7 @@ class OpenCall:
         "counted",
         "detached",
         "ended",
+        "ending",
         "heard",
         "id",
         "kind",
@@ -49,7 +51,6 @@ class OpenCall:
         "pipe",
         "progress",
         "publisher",
-        "reason",
         "reply",
         "settled",
         "task",
@@ -66,7 +67,7 @@ class OpenCall:
         self.detached = self.progress = self.counted = self.told = False
         self.bound: tuple[tuple[Any, ...], dict[str, Any]] | None = None  # its arguments, while it runs
         self.settled = False  # its end is stored in RESULTS, where its caller reads: no reply is needed
-        self.reason = ""
+        self.ending: CallError | None = None  # why it was cancelled, as its caller is told
         self.task: asyncio.Task[None] | None = None
         self.answer: Answer | None = None
         self.publisher: Publisher | None = None
@@ -102,10 +103,10 @@ class OpenCall:
             more["have"] = len(self.parts)
         return {"state": self.state, **more}
 
-    def cancel(self, reason: str) -> None:
-        """End it; `reason` is told to the caller."""
-        if self.task and not self.answer and not self.reason:
-            self.reason = reason
+    def cancel(self, ending: CallError) -> None:
+        """End it; its caller is told `ending`."""
+        if self.task and not self.answer and not self.ending:
+            self.ending = ending
             # Not at once: a task that is cancelled before its first step never runs, and would never answer.
             asyncio.get_running_loop().call_soon(self._cancel_task)
 
