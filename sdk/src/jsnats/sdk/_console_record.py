@@ -65,7 +65,7 @@ def _text(mark: str, body: bytes) -> str:
     except ProtocolError:
         said = None
     text = said.get("text") if isinstance(said, dict) else None
-    return text.encode("utf-8", "replace").decode() if isinstance(text, str) and text else mark
+    return text if isinstance(text, str) and text else mark
 
 
 class Continuity:
