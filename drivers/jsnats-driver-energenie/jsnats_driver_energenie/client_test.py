@@ -54,11 +54,11 @@ def test_the_end_of_the_exporter_switches_off():
 
 def test_faults_arrive_as_what_they_are():
     """A busy strip, a silent one, a wrong password and a strip that is not there: an error with one line each."""
-    with fake_strip() as strip, serve(socket(strip, timeout=0.1)) as client:
+    with fake_strip() as strip, serve(socket(strip, timeout=0.5)) as client:
         with somebody_else(strip), pytest.raises(DriverConnectionError, match="is busy: somebody else"):
             client.on()
         strip.faults["POST /"] = "hang"
-        with pytest.raises(DriverTimeout, match="did not answer within 0.1 s"):
+        with pytest.raises(DriverTimeout, match="did not answer within 0.5 s"):
             client.on()
         strip.faults.clear()
         strip.password = "other"

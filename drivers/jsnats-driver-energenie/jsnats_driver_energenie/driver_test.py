@@ -69,8 +69,8 @@ def test_a_busy_strip_is_told_after_several_tries(strip):
     with somebody_else(strip):
         begin = time.monotonic()
         with pytest.raises(ConnectionError, match="is busy: somebody else is logged in, and it takes one session"):
-            power(strip, timeout=0.2).on()
-        assert 0.1 < time.monotonic() - begin < 2
+            power(strip, timeout=0.5).on()
+        assert 0.4 < time.monotonic() - begin < 5
         tries = strip.asked[1:]
         assert len(tries) > 1
         assert set(tries) == {"POST /login.html"}
@@ -122,14 +122,14 @@ def test_pages_that_lag_behind_are_looked_at_again(strip):
 def test_a_socket_that_does_not_follow(strip):
     """A strip that takes the request and switches nothing is a TimeoutError, and is logged out."""
     strip.stuck = True
-    with pytest.raises(TimeoutError, match=r"shows socket 2 off, 0.1 s after it was told on"):
-        power(strip, slot=2, timeout=0.1).on()
+    with pytest.raises(TimeoutError, match=r"shows socket 2 off, 0.5 s after it was told on"):
+        power(strip, slot=2, timeout=0.5).on()
     assert strip.session == ""
 
 
 FAULTS = {
-    "hang": (TimeoutError, "did not answer within 0.2 s"),
-    "trickle": (TimeoutError, "did not answer within 0.2 s"),
+    "hang": (TimeoutError, "did not answer within 0.5 s"),
+    "trickle": (TimeoutError, "did not answer within 0.5 s"),
     "garbage": (ConnectionError, "does not speak HTTP"),
     "drop": (ConnectionError, "cannot speak with the strip at .*: Remote end closed"),
     "error": (ConnectionError, "answers 500 Internal Server Error to"),
@@ -144,7 +144,7 @@ def test_whatever_goes_wrong_is_raised_and_the_session_ended(strip, fault, when)
     kind, told = FAULTS[fault]
     strip.faults[when] = fault
     with pytest.raises(kind, match=told) as raised:
-        power(strip, timeout=0.2).on()
+        power(strip, timeout=0.5 if kind is TimeoutError else 5.0).on()
     assert "\n" not in str(raised.value)
     assert strip.asked[-1] == "GET /login.html"
     assert strip.session == ""
