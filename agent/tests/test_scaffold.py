@@ -22,6 +22,7 @@ SHAPE = {
     "jsnats_driver_my_device/__init__.py",
     "jsnats_driver_my_device/client.py",
     "jsnats_driver_my_device/client_test.py",
+    "jsnats_driver_my_device/conformance_test.py",
     "jsnats_driver_my_device/driver.py",
     "jsnats_driver_my_device/driver_test.py",
     "jsnats_driver_my_device/py.typed",
@@ -67,11 +68,11 @@ def test_a_standalone_driver_brings_its_test_settings(tmp_path: Path) -> None:
 
 
 def test_the_tests_of_a_new_driver_pass(tmp_path: Path) -> None:
-    """The example works before a line is written: its four tests run against a served driver."""
+    """The example works before a line is written: its four tests pass, and those of the conformance kit."""
     path = create_driver(NewDriver("my-device", "MyDevice"), tmp_path, standalone=True)
     done = run_in(path, "import sys, pytest; sys.exit(pytest.main(['-q', '-p', 'no:cacheprovider']))")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "4 passed" in done.stdout
+    assert "11 passed" in done.stdout
 
 
 def test_the_client_of_a_new_driver_does_not_load_the_driver(tmp_path: Path) -> None:

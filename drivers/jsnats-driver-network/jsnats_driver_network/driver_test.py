@@ -354,6 +354,8 @@ def test_the_example_is_a_valid_exporter():
         "syslog": UdpNetwork,
         "monitor": UnixNetwork,
         "screen": WebsocketNetwork,
+        "agent": VsockNetwork,
+        "bus": DbusNetwork,
         "echo": EchoNetwork,
     }
 

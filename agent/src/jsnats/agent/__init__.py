@@ -21,8 +21,9 @@ What is where:
     _resources*.py files that drivers read and make; _cache.py those of the host, _fetch.py those of http(s) servers
     _config*.py    exporter.yaml
     _up.py         broker, exporters and a shell in one, in a directory of _up_directory.py
-    cli.py         the commands; _scaffold.py new drivers
+    cli.py         the commands; _scaffold.py new drivers, _catalogue.py those that are installed
     testing.py     a driver with one of everything, an agent that can be killed
+    _conformance*.py  what every driver has to keep to; _samples.py arguments for that
 """
 
 from ._config import LoadedExporter, load

@@ -1,4 +1,5 @@
-"""For tests of the core: a driver with one of everything, and an agent in a process of its own that can be killed."""
+"""For tests: `conformance_tests` of any driver; for those of the core a driver with one of everything, and an agent in
+a process of its own that can be killed."""
 
 from __future__ import annotations
 
@@ -21,6 +22,10 @@ from pydantic import AfterValidator
 from pydantic.dataclasses import dataclass
 
 from jsnats.driver import Console, Driver, export, exportstream
+
+from ._conformance import check_driver, conformance_tests
+
+__all__ = ["AgentProcess", "Bench", "Board", "SocketConsole", "check_driver", "conformance_tests"]
 
 
 def _never(value: int) -> int:

@@ -10,7 +10,7 @@ broker: a driver is a plain object that a unit test makes and calls.
 
 from ._composite import Composite
 from ._console import Console, Tap
-from ._driver import Driver, caller, marker_sink, progress_sink
+from ._driver import BASE_FIELDS, Driver, caller, marker_sink, progress_sink
 from ._event import packed_event
 from ._export import export, exportstream
 from ._interface import interface_of, methods_of
@@ -19,6 +19,7 @@ from ._resource import Resource, ResourceFile, Resources, ResourceSink, Resource
 from ._tree import Node, build_tree, check_tree, node_records
 
 __all__ = [
+    "BASE_FIELDS",
     "Composite",
     "Console",
     "Driver",

@@ -37,6 +37,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ._commands import children_command, methods_command
     from ._console_click import console_command
+    from ._describe import signature, type_name
     from ._guard import exit_code
     from ._j import j_main
     from ._lease_text import place_text
@@ -59,7 +60,9 @@ __all__ = [
     "place_text",
     "progress_line",
     "run_session",
+    "signature",
     "transfer_line",
+    "type_name",
     "until_signal",
 ]
 
@@ -76,7 +79,9 @@ _HOME = {
     "place_text": "_lease_text",
     "progress_line": "_output",
     "run_session": "_shell",
+    "signature": "_describe",
     "transfer_line": "_progress",
+    "type_name": "_describe",
     "until_signal": "_shell",
 }
 
