@@ -124,6 +124,19 @@ def test_a_driver_that_closes_only_once() -> None:
     assert faults(Once, "lifecycle") == ["Once: the second close() failed: RuntimeError: not open"]
 
 
+class Unplugged(Base):
+    """Does not start."""
+
+    async def start(self) -> None:
+        raise FileNotFoundError("plug it in")
+
+
+@pytest.mark.parametrize("check", ["refusals", "lifecycle", "cancel"])
+def test_a_driver_that_does_not_start(check: str) -> None:
+    """What cannot be served is a fault, with what `start` has raised."""
+    assert faults(Unplugged, check) == ["root: start failed: FileNotFoundError: plug it in"]
+
+
 class Stubborn(Base):
     """Does not let go."""
 
@@ -180,7 +193,7 @@ def test_methods_that_are_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
     """A method that is skipped is not called; to skip one that there is not is a fault."""
     skip = dict.fromkeys(("forever", "hold", "lookup"), "blocks")
     assert faults(Stubborn, "cancel", skip=skip) == []
-    assert faults(Stubborn, "cancel", skip={"fly": "?"})[0].startswith("fly: is not exported: there is broken, connect")
+    assert faults(Stubborn, "cancel", skip={"fly": "?"})[0].startswith("fly: is not exported: there is forever, hold")
 
 
 class Picky(Base):

@@ -35,15 +35,20 @@ class _Kit:
         """What one check has found."""
         with self._made() as driver:
             try:
-                nodes = build_tree(driver)
-            except ConfigurationError as error:
+                return self._unknown(driver) or self._run(check, driver)
+            except ConfigurationError as error:  # a tree that cannot be, a driver that does not start
                 return error.faults
-            known = {f"{node.path}.{name}".lstrip(".") for node in nodes.values() for name in node.methods}
-            if unknown := [name for name in (*self.arguments, *self.skip) if name not in known]:
-                return [f"{name}: is not exported: there is {', '.join(sorted(known)) or 'none'}" for name in unknown]
-            if check in _STATIC:
-                return _STATIC[check](driver)
-            return asyncio.run(_LIVE[check](driver, self.arguments, self.skip))
+
+    def _unknown(self, driver: Driver) -> list[str]:
+        nodes = build_tree(driver).values()
+        known = {f"{node.path}.{name}".lstrip("."): None for node in nodes for name in node.methods}
+        unknown = [name for name in (*self.arguments, *self.skip) if name not in known]
+        return [f"{name}: is not exported: there is {', '.join(known) or 'none'}" for name in unknown]
+
+    def _run(self, check: str, driver: Driver) -> list[str]:
+        if check in _STATIC:
+            return _STATIC[check](driver)
+        return asyncio.run(_LIVE[check](driver, self.arguments, self.skip))
 
     @contextmanager
     def _made(self) -> Iterator[Driver]:
@@ -90,6 +95,7 @@ def conformance_tests(
     @pytest.mark.parametrize("check", CHECKS)
     def test(check: str) -> None:
         """The driver keeps to what is asked of every driver."""
+        __tracebackhide__ = True
         _say(kit.faults(check))
 
     return test

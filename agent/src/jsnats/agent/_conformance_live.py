@@ -15,7 +15,6 @@ from jsnats.schemas import (
     BlobNotFound,
     CallCancelled,
     CallError,
-    ConfigurationError,
     DriverError,
     InvalidArgument,
     MethodRecord,
@@ -179,19 +178,16 @@ async def _leases(driver: Driver) -> list[str]:
 async def cancel_faults(driver: Driver, arguments: Mapping[str, Any], skip: Mapping[str, str]) -> list[str]:
     """Each method ends soon after its caller has given up, and the next call of it is answered."""
     faults = []
-    try:
-        async with _served(driver) as bench:
-            for name, path, method in bench.methods():
-                if name in skip:
-                    continue
-                given = arguments.get(name, samples(method.record.params, bench.file))
-                fault = await _given_up(bench, path, method, given)
-                if not fault and (fault := await _given_up(bench, path, method, given)):
-                    fault = f"the call after a cancelled one: {fault}"
-                if fault:
-                    faults.append(f"{name}: {fault}")
-    except ConfigurationError as error:
-        return error.faults
+    async with _served(driver) as bench:
+        for name, path, method in bench.methods():
+            if name in skip:
+                continue
+            given = arguments.get(name, samples(method.record.params, bench.file))
+            fault = await _given_up(bench, path, method, given)
+            if not fault and (fault := await _given_up(bench, path, method, given)):
+                fault = f"the call after a cancelled one: {fault}"
+            if fault:
+                faults.append(f"{name}: {fault}")
     return faults
 
 
