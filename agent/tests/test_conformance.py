@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import time
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from jsnats.agent import _conformance_live
 from jsnats.agent._conformance import CHECKS, _Kit
 from jsnats.agent._conformance_static import invalid
 from jsnats.agent._samples import misfits, samples
+from jsnats.agent._scaffold import NewDriver, create_driver
 from jsnats.agent.testing import check_driver, conformance_tests
 from jsnats.driver import Composite, Driver, export, exportstream, methods_of
 from jsnats.schemas import RESOURCE_FORMAT
@@ -273,3 +276,28 @@ def test_a_sample_of_a_file_is_a_real_one() -> None:
     """For a file the handle that was uploaded is taken."""
     params = {"properties": {"src": {"type": "string", "format": RESOURCE_FORMAT}}, "required": ["src"]}
     assert samples(params, "handle") == {"src": "handle"}
+
+
+def test_a_package_that_is_not_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that loads the driver, an example without it, no entry point, py.typed or README: each is named."""
+    path = create_driver(NewDriver("crooked", "Crooked"), tmp_path)
+    monkeypatch.syspath_prepend(str(path))
+    make = importlib.import_module("jsnats_driver_crooked.driver").Crooked
+    assert [fault for check in CHECKS for fault in faults(make, check)] == []
+
+    package = path / "jsnats_driver_crooked"
+    (package / "client.py").write_text("from .driver import Crooked\n" + (package / "client.py").read_text())
+    (package / "py.typed").unlink()
+    (path / "README.md").unlink()
+    project = (path / "pyproject.toml").read_text()
+    (path / "pyproject.toml").write_text(project.replace("driver:Crooked", "driver:Straight"))
+    (path / "examples" / "exporter.yaml").write_text("export: {other: {type: Composite}}\n")
+    found = [fault for check in ("client", "package", "example") for fault in faults(make, check)]
+    assert [fault.replace(f"{path}/", "") for fault in found] == [
+        "jsnats_driver_crooked.client.CrookedClient: AssertionError: jsnats_driver_crooked.client loads "
+        "jsnats_driver_crooked.driver, which a client does without",
+        'no entry point: [project.entry-points."jsnats.drivers"] Crooked = "jsnats_driver_crooked.driver:Crooked"',
+        "jsnats_driver_crooked/py.typed is missing: without it the hints of the package are not used",
+        "README.md is missing",
+        "examples/exporter.yaml has no Crooked in it: show how it is configured",
+    ]
