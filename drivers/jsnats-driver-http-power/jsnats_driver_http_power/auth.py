@@ -45,7 +45,7 @@ class _Query(AuthBase):
         self._parameters = {"user": login.user, "password": login.password}
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.prepare_url(request.url, self._parameters)
+        request.prepare_url(str(request.url), self._parameters)
         return request
 
 
@@ -63,6 +63,7 @@ class RedfishSession(AuthBase):
         self._location = ""
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        """Add the token, which an error can prevent: TimeoutError, PermissionError, ConnectionError."""
         if not self._token:
             self._begin(str(request.url))
         request.headers["X-Auth-Token"] = self._token

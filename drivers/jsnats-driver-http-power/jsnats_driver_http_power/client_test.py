@@ -1,6 +1,7 @@
 import re
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -64,10 +65,10 @@ def test_any_interface_is_switched_and_read_by_its_requests():
 )
 def test_known_devices_need_their_kind_and_address_only(kind, scheme, outlet, measures):
     """Each kind logs in, switches twice the same way, tells the state, and measures if its device can."""
-    login = {"user": "admin", "password": "geheim&süß"}
+    login: Any = {"user": "admin", "password": "geheim&süß"}
     with plugged(scheme=scheme, **login) as plug:
-        driver = HttpPower(kind=kind, url=f"{plug.url}/", outlet=outlet, auth={scheme: login})
-        with serve(driver) as client:
+        config: Any = {"kind": kind, "url": f"{plug.url}/", "outlet": outlet, "auth": {scheme: login}}
+        with serve(HttpPower(**config)) as client:
             for on in (True, True, False, False, True):
                 (client.on if on else client.off)()
                 assert (plug.on, client.state()) == (on, on)
@@ -125,15 +126,15 @@ def test_no_device_is_a_connection_error():
     """Nobody listens at the address: switching off at the end cannot work either, and is no reason to hang."""
     with plugged() as plug:
         url = plug.url
-    with serve(HttpPower(kind="shelly-gen1", url=url)) as client:
-        with pytest.raises(DriverConnectionError, match="Connection refused"):
-            client.on()
+    refused = pytest.raises(DriverConnectionError, match="Connection refused")
+    with serve(HttpPower(kind="shelly-gen1", url=url)) as client, refused:
+        client.on()
 
 
 @pytest.mark.parametrize("scheme", ["basic", "digest", "query", "session", "bearer"])
 def test_refused_credentials_say_so(scheme):
     """401 is an OSError that tells the address, and neither user nor password."""
-    login = {"user": "admin", "password": "guess"}
+    login: Any = {"user": "admin", "password": "guess"}
     auth = {"bearer": "guess"} if scheme == "bearer" else {scheme: login}
     with plugged(scheme=scheme, user="admin", password="secret") as plug, powered(plug, auth=auth) as client:
         with pytest.raises(OSError, match="401.*refuses these credentials") as caught:
@@ -153,7 +154,7 @@ def test_a_bearer_token_is_sent():
 
 def test_a_session_is_used_again_until_the_service_drops_it():
     """One login for a lease; one that was dropped is an error once, and begun anew after it."""
-    login = {"user": "root", "password": "calvin"}
+    login: Any = {"user": "root", "password": "calvin"}
     with plugged(scheme="session", **login) as plug, powered(plug, auth={"session": login}) as client:
         client.on()
         client.off()
@@ -169,9 +170,9 @@ def test_a_state_that_is_neither_is_no_state():
     """`PoweringOn` is not reported as on or off."""
     with plugged() as plug:
         state = {"url": f"{plug.url}/api/text", "is_on": "1", "is_off": "0"}
-        with powered(plug, power_state=state) as client:
-            with pytest.raises(ConnectionError, match="reports 'OFF', which is neither on nor off"):
-                client.state()
+        neither = pytest.raises(ConnectionError, match="reports 'OFF', which is neither on nor off")
+        with powered(plug, power_state=state) as client, neither:
+            client.state()
 
 
 def test_an_answer_may_be_plain_text():

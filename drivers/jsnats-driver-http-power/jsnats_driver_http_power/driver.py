@@ -42,7 +42,7 @@ class HttpPower(PowerInterface):
     auth: Auth | None = None
     tls_verify: bool | FilePath = True
     timeout: float = Field(default=5.0, gt=0, le=600)
-    settle: float = Field(default=10.0, ge=0, le=600)
+    settle: float = Field(default=15.0, ge=0, le=600)
     interval: float = Field(default=1.0, gt=0, le=3600)
 
     def __post_init__(self) -> None:

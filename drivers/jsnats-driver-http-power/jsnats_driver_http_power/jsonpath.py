@@ -26,6 +26,7 @@ def parse(path: str) -> list[str | int]:
 
 def find(document: Any, path: str) -> Any:
     """Return the value at a path. Raises LookupError if the document has none there."""
+    step: Any
     for step in parse(path):
         if step == "*" and isinstance(document, dict) and len(document) == 1:
             (document,) = document.values()

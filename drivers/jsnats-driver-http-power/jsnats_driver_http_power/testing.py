@@ -6,15 +6,17 @@ It has one outlet and speaks as Shelly generation 1 and 2, Tasmota and Redfish d
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import re
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ssl import SSLContext
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -72,7 +74,8 @@ class Plug:
                     self.switch(query["turn"] == "on")
                 return {"ison": self.told(), "source": "http"}
             case "GET", "/rpc/Switch.Set":
-                was, _ = self.on, self.switch(query["on"] == "true")
+                was = self.on
+                self.switch(query["on"] == "true")
                 return {"was_on": was}
             case "GET", "/rpc/Switch.GetStatus":
                 return {"id": 0, "output": self.told(), "apower": 27.7, "voltage": 230.5, "current": 0.12}
@@ -98,7 +101,7 @@ class Plug:
 
 
 @contextmanager
-def plugged(**options: Any) -> Iterator[Plug]:
+def plugged(tls: SSLContext | None = None, **options: Any) -> Iterator[Plug]:
     """A plug on a port of its own, for as long as the block."""
     plug = Plug(**options)
 
@@ -107,7 +110,9 @@ def plugged(**options: Any) -> Iterator[Plug]:
 
     Bound.plug = plug
     server = ThreadingHTTPServer(("127.0.0.1", 0), Bound)
-    plug.url = f"http://127.0.0.1:{server.server_port}"
+    plug.url = f"{'https' if tls else 'http'}://127.0.0.1:{server.server_port}"
+    if tls:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
@@ -124,12 +129,10 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def handle(self) -> None:
-        try:
+        with suppress(OSError):  # the driver has hung up
             super().handle()
-        except OSError:
-            pass  # the driver has hung up
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name in the standard library
         """Say nothing: `asked` has it."""
 
     def do_GET(self) -> None:
@@ -141,7 +144,7 @@ class _Handler(BaseHTTPRequestHandler):
         if not self._misbehaves():
             self._serve(parts.path, query, body)
 
-    do_POST = do_PUT = do_DELETE = do_GET
+    do_POST = do_DELETE = do_GET  # noqa: N815 - the names in the standard library
 
     def _serve(self, path: str, query: dict[str, str], body: str) -> None:
         if path.startswith(SESSIONS):
@@ -171,8 +174,6 @@ class _Handler(BaseHTTPRequestHandler):
         plug, said = self.plug, self.headers.get("Authorization", "")
         match plug.scheme:
             case "basic":
-                import base64
-
                 return said == "Basic " + base64.b64encode(f"{plug.user}:{plug.password}".encode()).decode()
             case "digest":
                 return self._digested(said)
