@@ -122,6 +122,17 @@ def test_a_fault_of_the_device_is_an_error_of_the_call(fault, error, told):
         assert plug.on
 
 
+def test_a_request_whose_caller_has_left_does_not_come_after_the_next():
+    """The caller of on() gives up while a slow device still thinks; off() waits for it, and the board ends cold."""
+    with plugged(fault="slow") as plug, powered(plug, timeout=10, settle=10) as client:
+        with pytest.raises(TimeoutError):
+            client.options(timeout_s=0.1).on()
+        plug.fault = ""
+        client.off()
+        assert [body for _, body in plug.heard if body] == ['{"power": "ON"}', '{"power": "OFF"}']
+        assert not plug.on
+
+
 def test_no_device_is_a_connection_error():
     """Nobody listens at the address: switching off at the end cannot work either, and is no reason to hang."""
     with plugged() as plug:

@@ -15,7 +15,7 @@ _STRICT = ConfigDict(extra="forbid")
 
 def _known(url: str) -> str:
     parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:  # reading the port checks it
         raise ValueError("a URL is http://host[:port]/path or https://host[:port]/path")
     if parts.username is not None:
         raise ValueError("user and password do not belong into a URL: say them in auth")

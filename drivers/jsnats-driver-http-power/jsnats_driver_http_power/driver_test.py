@@ -102,6 +102,7 @@ def test_a_certificate_is_checked_unless_told_not_to(tmp_path):
         ({"kind": "redfish", "url": "http://bmc"}, "needs outlet"),
         ({**REQUESTS, "url": "http://plug"}, "go with a kind"),
         ({"kind": "tasmota", "url": "plug"}, "a URL is http://"),
+        ({"kind": "tasmota", "url": "http://plug:80000"}, "Port out of range"),
         ({"kind": "tasmota", "url": "http://admin:secret@plug"}, "say them in auth"),
         ({**REQUESTS, "power_on": {"url": "http://plug", "body": "on"}}, "a GET has no body"),
         ({**REQUESTS, "power_on": {"url": "http://plug", "method": "POST", "body": "", "json": 1}}, "not both"),

@@ -28,7 +28,7 @@ SESSIONS = "/redfish/v1/SessionService/Sessions"
 @dataclass
 class Plug:
     """What the plug is and does. `fault` is one of "500", "garbage", "hang", "drop", "cut", "drip", "endless", "stuck",
-    "redirect"; `lag` is how often it still tells the old state after it was switched; `asked` all requests."""
+    "slow", "redirect"; `lag` is how often it still tells the old state after it was switched; `asked` all requests."""
 
     url: str = ""
     on: bool = False
@@ -215,6 +215,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self._begin_body(1 << 30)
                 while not self.plug.over.is_set():
                     self.wfile.write(bytes(1 << 16))
+            case "slow":
+                return self.plug.over.wait(0.5)
             case _:
                 return False
         self.close_connection = True
