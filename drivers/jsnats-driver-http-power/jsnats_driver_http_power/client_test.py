@@ -43,12 +43,12 @@ def test_any_interface_is_switched_and_read_by_its_requests():
             assert isinstance(client, HttpPowerClient)
             client.on()
             assert plug.on
-            assert client.state() is True
+            assert client.is_on() is True
             with closing(client.read()) as readings:
                 reading = next(readings)
             assert (reading.voltage, reading.current) == READING
             client.off()
-            assert client.state() is False
+            assert client.is_on() is False
             client.on()
         assert not plug.on
 
@@ -71,7 +71,7 @@ def test_known_devices_need_their_kind_and_address_only(kind, scheme, outlet, me
         with serve(HttpPower(**config)) as client:
             for on in (True, True, False, False, True):
                 (client.on if on else client.off)()
-                assert (plug.on, client.state()) == (on, on)
+                assert (plug.on, client.is_on()) == (on, on)
             if measures:
                 with closing(client.read()) as readings:
                     reading = next(readings)
@@ -183,7 +183,7 @@ def test_a_state_that_is_neither_is_no_state():
         state = {"url": f"{plug.url}/api/text", "is_on": "1", "is_off": "0"}
         neither = pytest.raises(ConnectionError, match="reports 'OFF', which is neither on nor off")
         with powered(plug, power_state=state) as client, neither:
-            client.state()
+            client.is_on()
 
 
 def test_an_answer_may_be_plain_text():
@@ -192,7 +192,7 @@ def test_an_answer_may_be_plain_text():
         state = {"url": f"{plug.url}/api/text", "is_on": "ON", "is_off": "OFF"}
         with powered(plug, power_state=state) as client:
             client.on()
-            assert client.state()
+            assert client.is_on()
 
 
 @pytest.mark.parametrize(
@@ -225,7 +225,7 @@ def test_without_requests_for_them_there_is_no_state_and_no_reading():
         client.on()
         assert [method for method, _ in plug.asked] == ["POST"]
         with pytest.raises(NotImplementedError, match="power_state"):
-            client.state()
+            client.is_on()
         with pytest.raises(NotImplementedError, match="power_read"):
             next(client.read())
 

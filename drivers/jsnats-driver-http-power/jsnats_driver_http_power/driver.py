@@ -67,7 +67,7 @@ class HttpPower(PowerInterface):
         await self._switch(self._requests.off, False)
 
     @export
-    async def state(self) -> bool:
+    async def is_on(self) -> bool:
         """Return whether the device says that it is on. Raises ConnectionError when it says neither."""
         request = self._requests.state
         if request is None:

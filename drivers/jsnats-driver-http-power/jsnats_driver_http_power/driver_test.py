@@ -59,12 +59,12 @@ def test_a_redfish_service_switches_a_while_after_it_answered(tmp_path):
     """on() and off() return when PowerState has followed, seconds later; a wrong password is refused."""
     with sushy(tmp_path) as url:
         with serve(redfish(url)) as client:
-            assert client.state() is False
+            assert client.is_on() is False
             client.on()
-            assert client.state() is True
+            assert client.is_on() is True
             client.on()
             client.off()
-            assert client.state() is False
+            assert client.is_on() is False
         with (
             serve(redfish(url, auth={"basic": {**LOGIN, "password": "guess"}})) as client,
             pytest.raises(OSError, match="401"),
@@ -142,7 +142,7 @@ def test_a_request_replaces_that_of_the_kind():
 def test_it_is_a_power_driver():
     """on, off, cycle and read of every power driver, with the marker in the consoles, and state."""
     methods = {name: method.kind for name, method in methods_of(HttpPower).items()}
-    assert methods == {"on": "call", "off": "call", "cycle": "call", "state": "call", "read": "stream"}
+    assert methods == {"on": "call", "off": "call", "cycle": "call", "is_on": "call", "read": "stream"}
     assert methods_of(HttpPower)["on"].marker == "power-on"
 
 
