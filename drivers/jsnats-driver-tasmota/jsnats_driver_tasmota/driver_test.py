@@ -1,3 +1,4 @@
+import asyncio
 import shutil
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from jsnats.common.utils import serve
 from jsnats_driver_power.common import PowerReading
 from jsnats_driver_tasmota.driver import TasmotaPower
 from jsnats_driver_tasmota.testing import (
+    DEAF,
     PASSWORD,
     USER,
     Broker,
@@ -238,6 +240,34 @@ def test_a_wrong_password_is_said_at_once(broker, login):
     with power_at(broker, timeout=600, **login) as client, refused as raised:
         client.on()
     assert "wrong" not in str(raised.value)
+
+
+def test_a_user_who_may_not_read_is_told_so(tmp_path):
+    """A refused subscription is an error at once: without it no plug could confirm."""
+    refused = pytest.raises(DriverConnectionError, match="does not let this user read")
+    with nats_server(tmp_path) as broker, power_at(broker, timeout=600, username=DEAF) as client, refused:
+        client.on()
+
+
+def test_a_lease_begins_without_a_change_and_may_end_twice(broker, plug):
+    """reset() leaves the plug as it is, close() twice is off, and after stop() a call says so."""
+
+    async def lives() -> None:
+        driver = driver_at(broker.ports["tcp"])
+        await driver.close()
+        await driver.start()
+        await driver.on()
+        driver.reset()
+        assert await driver.is_on()
+        await driver.close()
+        await driver.close()
+        await driver.stop()
+        await driver.stop()
+        with pytest.raises(ConnectionError, match="the exporter has stopped"):
+            await driver.on()
+
+    asyncio.run(lives())
+    assert [payload for _, payload in plug.told] == ["ON", "", "OFF", "OFF"]
 
 
 def test_the_end_switches_off(broker, plug):

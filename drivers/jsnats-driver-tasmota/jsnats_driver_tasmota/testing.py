@@ -19,6 +19,8 @@ from paho.mqtt.enums import CallbackAPIVersion
 from jsnats.broker import nats_server_binary
 
 USER, PASSWORD = "jsnats", "sesame"
+DEAF = "deaf"
+"""A user of nats-server with the same password, who may read no topic."""
 START_S = 30.0
 
 
@@ -165,7 +167,12 @@ def nats_server(directory: Path) -> Iterator[Broker]:
         "jetstream": {"store_dir": str(directory / "store")},
         "mqtt": {"listen": f"127.0.0.1:{ports['tcp']}"},
         "websocket": {"listen": f"127.0.0.1:{ports['websockets']}", "no_tls": True},
-        "authorization": {"users": [{"user": USER, "password": PASSWORD}]},
+        "authorization": {
+            "users": [
+                {"user": USER, "password": PASSWORD},
+                {"user": DEAF, "password": PASSWORD, "permissions": {"publish": ">", "subscribe": {"deny": "*.*.>"}}},
+            ]
+        },
     }
     (directory / "nats.conf").write_text(json.dumps(config))
     with _running([str(nats_server_binary()), "-c", str(directory / "nats.conf")], directory, ports) as broker:
