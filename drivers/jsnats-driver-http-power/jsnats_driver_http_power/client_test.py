@@ -114,7 +114,7 @@ def test_a_device_that_does_not_switch_is_a_timeout():
 def test_a_fault_of_the_device_is_an_error_of_the_call(fault, error, told):
     """Each has its error, which says what the device did; after it the device is used again."""
     with plugged(fault=fault) as plug, powered(plug, timeout=5 if fault == "endless" else 0.3) as client:
-        for call in (client.on, client.state):
+        for call in (client.on, client.is_on):
             with pytest.raises(error, match=told):
                 call()
         plug.fault = ""
