@@ -22,9 +22,11 @@ POLL_S = 0.2
 
 
 def _oid(text: str) -> str:
-    if not re.fullmatch(r"\.?[0-2](\.\d{1,10})+", text):
+    numbers = text.removeprefix(".")
+    known = re.fullmatch(r"([01]\.[1-3]?\d|2\.\d+)(\.\d+)*", numbers)
+    if not known or any(int(each) >> 32 for each in numbers.split(".")):
         raise ValueError(f"{text!r} is no OID: numbers with dots between, as 1.3.6.1.4.1.318.1.1.12.3.3.1.1.4")
-    return text.removeprefix(".")
+    return numbers
 
 
 Key = Annotated[str | None, Field(min_length=8)]

@@ -211,6 +211,9 @@ async def test_a_call_that_is_cancelled_leaves_nothing(silence):
         ({"user": "me", "on_value": 0}, "on_value and off_value are the same"),
         ({"user": "me", "on_value": 1 << 31}, "on_value"),
         ({"user": "me", "oid": "1.3.six"}, "is no OID"),
+        ({"user": "me", "oid": "1.3..6"}, "is no OID"),
+        ({"user": "me", "oid": "1.40.6"}, "is no OID"),
+        ({"user": "me", "oid": "1.3.4294967296"}, "is no OID"),
         ({"user": "me", "plug": -1}, "plug"),
         ({"user": "me", "port": 0}, "port"),
         ({"user": "me", "host": ""}, "host"),
@@ -223,6 +226,11 @@ def test_impossible_parameters_are_refused(wrong, told):
     """Before anything is sent."""
     with pytest.raises(ValidationError, match=told):
         SNMPServer(**({"host": "pdu", "plug": 1} | wrong))
+
+
+def test_an_oid_may_begin_with_a_dot():
+    """As net-snmp's tools print it with -On."""
+    assert SNMPServer(host="pdu", plug=4, user="me", oid=".1.3.6.1")._outlet == "1.3.6.1.4"
 
 
 def test_keys_are_not_shown(tmp_path):
