@@ -5,6 +5,7 @@
 
 PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,\
 	$(shell $(name) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(name))))
+JOBS ?= $(shell expr $$(nproc 2>/dev/null || echo 2) + 1)
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -46,8 +47,9 @@ $(NODE)/node_modules: Makefile
 	@if command -v npm >/dev/null; then \
 		npm install --prefix $(NODE) --no-package-lock --no-audit --no-fund --silent $(NODE_CLIENT) && touch $@; fi
 
+# Most tests wait for processes, not for a processor. A file is one worker's.
 test: $(STAMP) $(NODE)/node_modules ## run every test; make test ARGS="-k power" runs some
-	@pytest -q $(ARGS)
+	@pytest -q -n $(JOBS) --dist loadfile $(ARGS)
 
 check: $(STAMP) ## format, lint, types and layers
 	@ruff format --check --quiet . || { echo "make format mends the format" >&2; exit 1; }

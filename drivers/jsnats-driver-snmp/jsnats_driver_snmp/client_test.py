@@ -40,17 +40,17 @@ def outlet(port: int, plug: int = GOOD, **more: Any) -> SNMPServer:
 
 
 def test_an_outlet_is_switched_and_read_back_over_a_broker(port):
-    """on, off and cycle are seen in state, and the end of the exporter switches off."""
+    """on, off and cycle are seen by is_on, and the end of the exporter switches off."""
     with serve(outlet(port)) as client:
         assert isinstance(client, SNMPServerClient)
         client.on()
-        assert client.state() is True
+        assert client.is_on() is True
         client.off()
-        assert client.state() is False
+        assert client.is_on() is False
         client.cycle(0.0)
-        assert client.state() is True
+        assert client.is_on() is True
     with serve(outlet(port)) as client:
-        assert client.state() is False
+        assert client.is_on() is False
 
 
 def test_commands(port):
@@ -77,5 +77,5 @@ def test_errors_of_the_device_arrive_as_what_they_are(port):
 
 def test_it_does_not_measure(port):
     """read() says so, and what to ask instead."""
-    with serve(outlet(port)) as client, pytest.raises(NotImplementedError, match="state"):
+    with serve(outlet(port)) as client, pytest.raises(NotImplementedError, match="is_on"):
         next(client.read())

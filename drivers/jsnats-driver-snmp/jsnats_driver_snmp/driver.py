@@ -112,7 +112,7 @@ class SNMPServer(PowerInterface):
         await self._switch(self.off_value)
 
     @export
-    async def state(self) -> bool:
+    async def is_on(self) -> bool:
         """Ask the PDU whether the outlet is on. Raises ValueError when it is neither on nor off."""
         async with self._session() as session:
             found = await session.get(self._outlet)
@@ -122,7 +122,7 @@ class SNMPServer(PowerInterface):
 
     async def read(self) -> AsyncGenerator[PowerReading, None]:
         """Raise NotImplementedError: where a PDU keeps its measurements differs from one to the next."""
-        raise NotImplementedError("SNMPServer cannot measure; state() says whether the outlet is on")
+        raise NotImplementedError("SNMPServer cannot measure; is_on() says whether the outlet is on")
         yield
 
     async def _switch(self, value: int) -> None:

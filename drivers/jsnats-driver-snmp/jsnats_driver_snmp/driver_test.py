@@ -70,7 +70,7 @@ async def test_every_version_and_protocol_switches(port, access):
     """What on wrote is what snmpd holds, and off is taken too."""
     driver = outlet(port, **access)
     await driver.on()
-    assert await driver.state() is True
+    assert await driver.is_on() is True
     await driver.off()
 
 
@@ -78,11 +78,11 @@ async def test_every_version_and_protocol_switches(port, access):
 async def test_other_values(port):
     """An APC is on at 1 and off at 2."""
     driver = outlet(port, APC, off_value=2, **V2C)
-    assert await driver.state() is False
+    assert await driver.is_on() is False
     await driver.on()
-    assert await driver.state() is True
+    assert await driver.is_on() is True
     await driver.close()
-    assert await driver.state() is False
+    assert await driver.is_on() is False
 
 
 @needs_snmpd
@@ -142,7 +142,7 @@ async def test_faults(port, config, kind, told):
 async def test_a_state_that_is_neither(port):
     """An outlet that reads 7 is neither on nor off."""
     with pytest.raises(ValueError, match="reads 7: neither"):
-        await outlet(port, ODD, **V2C).state()
+        await outlet(port, ODD, **V2C).is_on()
 
 
 @needs_snmpd

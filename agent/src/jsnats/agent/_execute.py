@@ -17,6 +17,7 @@ from jsnats.schemas import (
     driver_error,
     encode,
     headers as h,
+    sendable,
 )
 from jsnats.sdk import Bulk
 
@@ -175,7 +176,8 @@ class Executor:
             where = f"{path}.{name}" if path else name
             # An exception that the driver did not choose is a fault in it: its author needs the traceback.
             fault = type(error) is DriverError and not isinstance(raised, DriverError)
-            log.warning("%s: %s failed: %s", self.exporter, where, error.message, exc_info=raised if fault else None)
+            text = sendable(error.message)  # half a character breaks whatever writes the log
+            log.warning("%s: %s failed: %s", self.exporter, where, text, exc_info=raised if fault else None)
         return error
 
 
