@@ -8,8 +8,8 @@ from click.testing import CliRunner
 from jsnats.common.exceptions import DriverConnectionError, DriverNotImplemented, DriverTimeout
 from jsnats.common.utils import serve
 from jsnats_driver_composite.driver import Composite
+from jsnats_driver_power.client import SwitchClient
 
-from .client import EnerGenieClient
 from .driver import EnerGenie
 from .testing import FakeStrip, fake_strip, somebody_else
 
@@ -22,7 +22,7 @@ def socket(strip: FakeStrip, **parameters: Any) -> EnerGenie:
 def test_a_socket_is_switched_over_a_broker():
     """on, off and cycle reach the strip, is_on comes back, and nobody stays logged in."""
     with fake_strip() as strip, serve(socket(strip, slot=3)) as client:
-        assert isinstance(client, EnerGenieClient)
+        assert isinstance(client, SwitchClient)
         client.on()
         assert (client.is_on(), strip.states) == (True, [False, False, True, False])
         client.off()

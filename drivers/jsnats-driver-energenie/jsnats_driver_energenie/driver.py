@@ -11,7 +11,7 @@ from pydantic.dataclasses import dataclass
 
 from jsnats.driver import export
 from jsnats_driver_power.common import PowerReading
-from jsnats_driver_power.driver import PowerInterface
+from jsnats_driver_power.driver import SwitchInterface
 
 from .strip import Strip
 
@@ -22,7 +22,7 @@ Timeout = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
 
 
 @dataclass(kw_only=True)
-class EnerGenie(PowerInterface):
+class EnerGenie(SwitchInterface):
     """Socket `slot` of the strip at `host`, counted from 1 as on its case.
 
     `timeout`: seconds for each answer, for a session that somebody else has, and for the socket to follow. The sockets
@@ -39,11 +39,6 @@ class EnerGenie(PowerInterface):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._strip = Strip(host=self.host, port=self.port, password=self.password, timeout_s=self.timeout)
-
-    @classmethod
-    def client(cls) -> str:
-        """Return the client that can say `is_on()`."""
-        return "jsnats_driver_energenie.client.EnerGenieClient"
 
     @export
     def on(self) -> None:

@@ -1,6 +1,4 @@
 import socket
-import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,7 +7,6 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-import jsnats_driver_energenie
 from jsnats.agent import load
 from jsnats.driver import methods_of
 
@@ -239,19 +236,3 @@ def test_the_example_is_a_valid_exporter():
         if isinstance(each, EnerGenie)
     ]
     assert made == [("192.168.0.254", "1", 1, 80, 10.0), ("192.168.0.254", "1", 2, 8080, 20.0)]
-
-
-def test_the_package_offers_the_driver_lazily():
-    """`from jsnats_driver_energenie import EnerGenie` works, and a name that is not there is an AttributeError."""
-    assert jsnats_driver_energenie.EnerGenie is EnerGenie
-    with pytest.raises(AttributeError, match="has no attribute 'Strip'"):
-        _ = jsnats_driver_energenie.Strip
-
-
-def test_a_client_does_not_load_the_exporter_side():
-    """Importing the package and its client leaves the driver and `jsnats.driver` unloaded."""
-    code = (
-        "import sys, jsnats_driver_energenie.client as c;"
-        "sys.exit('jsnats.driver' in sys.modules or c.__package__ + '.driver' in sys.modules)"
-    )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

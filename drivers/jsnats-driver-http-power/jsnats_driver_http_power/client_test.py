@@ -8,8 +8,8 @@ from click.testing import CliRunner
 
 from jsnats.common.exceptions import DriverConnectionError, DriverError
 from jsnats.common.utils import serve
-from jsnats_driver_http_power.client import HttpPowerClient
 from jsnats_driver_http_power.driver import HttpPower
+from jsnats_driver_power.client import SwitchClient
 
 from .testing import SYSTEM, plugged
 
@@ -40,7 +40,7 @@ def test_any_interface_is_switched_and_read_by_its_requests():
     """Configured requests switch, tell the state and measure; the end of the lease switches off."""
     with plugged() as plug:
         with powered(plug) as client:
-            assert isinstance(client, HttpPowerClient)
+            assert isinstance(client, SwitchClient)
             client.on()
             assert plug.on
             assert client.is_on() is True

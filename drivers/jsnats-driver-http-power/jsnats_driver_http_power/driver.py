@@ -13,7 +13,7 @@ from pydantic.dataclasses import dataclass
 
 from jsnats.driver import export
 from jsnats_driver_power.common import PowerReading
-from jsnats_driver_power.driver import PowerInterface
+from jsnats_driver_power.driver import SwitchInterface
 
 from .config import Auth, ReadRequest, Request, StateRequest, Url
 from .http import Answer, Device, shown
@@ -23,7 +23,7 @@ POLL_S: Final = 0.25
 
 
 @dataclass(kw_only=True)
-class HttpPower(PowerInterface):
+class HttpPower(SwitchInterface):
     """Power of a plug, a PDU or a server with an HTTP interface.
 
     Either `kind` with the `url` of the device and its `outlet`, or the requests `power_on` and `power_off`, and as the
@@ -50,11 +50,6 @@ class HttpPower(PowerInterface):
         self._requests = self._all_requests()
         verify = str(self.tls_verify) if isinstance(self.tls_verify, Path) else self.tls_verify
         self._device = Device(self.auth, self.timeout, verify)
-
-    @classmethod
-    def client(cls) -> str:
-        """Return the client that can also ask for the state."""
-        return "jsnats_driver_http_power.client.HttpPowerClient"
 
     @export
     async def on(self) -> None:

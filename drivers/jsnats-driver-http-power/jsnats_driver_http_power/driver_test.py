@@ -11,7 +11,6 @@ import bcrypt
 import pytest
 from pydantic import ValidationError
 
-import jsnats_driver_http_power
 from jsnats.agent import load
 from jsnats.common.utils import serve
 from jsnats.driver import methods_of
@@ -173,19 +172,3 @@ def test_the_example_is_a_valid_exporter():
     assert made["server"]["_requests"].state.url == "https://192.168.1.22/redfish/v1/Systems/System.Embedded.1"
     assert (made["server"]["tls_verify"], made["server"]["settle"]) == (False, 30)
     assert made["pdu"]["power_read"].current_scale == 0.001
-
-
-def test_the_package_offers_the_driver_lazily():
-    """`from jsnats_driver_http_power import HttpPower` works, and a name that is not there is an AttributeError."""
-    assert jsnats_driver_http_power.HttpPower is HttpPower
-    with pytest.raises(AttributeError, match="has no attribute 'Gopher'"):
-        _ = jsnats_driver_http_power.Gopher
-
-
-def test_a_client_does_not_load_the_exporter_side():
-    """Importing the package and its client loads neither the driver nor requests."""
-    code = (
-        "import sys, jsnats_driver_http_power.client as c;"
-        "sys.exit(any(name in sys.modules for name in ('jsnats.driver', 'requests', c.__package__ + '.driver')))"
-    )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -66,7 +66,28 @@ class PowerClient(DriverClient):
         return base
 
 
-class VirtualPowerClient(PowerClient):
+class SwitchClient(PowerClient):
+    """Client of a switch that can be asked whether it is on."""
+
+    def is_on(self) -> bool:
+        """Ask the switch whether it is on. Raises what `on` raises."""
+        return bool(self.call("is_on"))
+
+    def cli(self) -> click.Group:
+        """Return the commands of `j`: those of power, and `state`."""
+        base = super().cli()
+
+        @base.command()
+        @click.option("--json", "as_json", is_flag=True, help="true or false.")
+        def state(as_json: bool) -> None:
+            """Show whether it is on or off."""
+            on = self.is_on()
+            click.echo(json.dumps(on) if as_json else "on" if on else "off")
+
+        return base
+
+
+class VirtualPowerClient(SwitchClient):
     """Client of the power of a virtual device."""
 
     def off(self, destroy: bool = False) -> None:

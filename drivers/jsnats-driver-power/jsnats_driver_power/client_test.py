@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from jsnats.common.utils import serve
-from jsnats_driver_power.client import PowerClient, VirtualPowerClient, thin
+from jsnats_driver_power.client import SwitchClient, VirtualPowerClient, thin
 from jsnats_driver_power.common import PowerReading
 from jsnats_driver_power.driver import MockPower, SyncMockPower, VirtualPowerInterface
 
@@ -24,6 +24,9 @@ class Machine(VirtualPowerInterface):
 
     async def off(self, destroy: bool = False) -> None:
         self.told.append("destroy" if destroy else "off")
+
+    async def is_on(self) -> bool:
+        return self.told[-1:] == ["on"]
 
     async def read(self) -> AsyncGenerator[PowerReading, None]:
         try:
@@ -45,10 +48,12 @@ class Relay(Machine):
 def test_power_is_switched_and_measured_over_a_broker(cls):
     """Both mocks answer the one client: on gives inrush, off no current."""
     with serve(cls(interval=0.001)) as client:
-        assert isinstance(client, PowerClient)
+        assert isinstance(client, SwitchClient)
         client.on()
+        assert client.is_on() is True
         assert next(client.read()).current > 1.0
         client.off()
+        assert client.is_on() is False
         assert next(client.read()).current == 0.0
 
 
@@ -126,6 +131,15 @@ def test_commands_switch():
             result = CliRunner().invoke(client.cli(), arguments, catch_exceptions=False)
             assert result.exit_code == 0
         assert machine.told == ["on", "off", "off", "on"]
+
+
+def test_state_is_asked_of_the_switch():
+    """`j power state` says on or off, with --json true or false."""
+    with serve(Machine()) as client:
+        said = [CliRunner().invoke(client.cli(), ["state"], catch_exceptions=False).output]
+        client.on()
+        said += [CliRunner().invoke(client.cli(), ["state", *more]).output for more in ([], ["--json"])]
+    assert said == ["off\n", "on\n", "true\n"]
 
 
 def test_read_shows_as_many_readings_as_asked():

@@ -61,7 +61,21 @@ class PowerInterface(Driver, ABC):
         await self.invoke(self.off)
 
 
-class VirtualPowerInterface(PowerInterface):
+class SwitchInterface(PowerInterface):
+    """Base of drivers of a switch that can be asked: write `is_on` too."""
+
+    @classmethod
+    def client(cls) -> str:
+        """Return the client that can say `is_on()`."""
+        return "jsnats_driver_power.client.SwitchClient"
+
+    @export
+    @abstractmethod
+    def is_on(self) -> Awaitable[bool] | bool:
+        """Ask the switch itself whether it is on: a button beside the board counts."""
+
+
+class VirtualPowerInterface(SwitchInterface):
     """Power of a device that is made for the lease, such as a virtual machine: `off` may also destroy it."""
 
     @classmethod
@@ -76,7 +90,7 @@ class VirtualPowerInterface(PowerInterface):
 
 
 @dataclass(kw_only=True)
-class _Simulated(PowerInterface, ABC):
+class _Simulated(SwitchInterface, ABC):
     """Parameters of both mocks: `voltage` V without load, `load` A in the mean, `interval` s between readings."""
 
     voltage: float = Field(default=12.0, gt=0, le=1000)
@@ -110,6 +124,11 @@ class MockPower(_Simulated):
         self._switch(False)
 
     @export
+    async def is_on(self) -> bool:
+        """Return whether it is switched on."""
+        return self._supply.on
+
+    @export
     async def read(self) -> AsyncGenerator[PowerReading, None]:
         """Yield a reading (V, A) each `interval` until the reader stops."""
         while True:
@@ -130,6 +149,11 @@ class SyncMockPower(_Simulated):
     def off(self) -> None:
         """Switch off: the current stops, the voltage falls as the load empties the capacitor."""
         self._switch(False)
+
+    @export
+    def is_on(self) -> bool:
+        """Return whether it is switched on."""
+        return self._supply.on
 
     @export
     def read(self) -> Generator[PowerReading, None, None]:

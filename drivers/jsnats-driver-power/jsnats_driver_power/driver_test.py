@@ -64,6 +64,9 @@ class Machine(VirtualPowerInterface):
     async def off(self, destroy: bool = False) -> None:
         self.told.append("destroy" if destroy else "off")
 
+    async def is_on(self) -> bool:
+        return self.told[-1:] == ["on"]
+
     async def read(self) -> AsyncGenerator[PowerReading, None]:
         yield PowerReading(voltage=1.0, current=2.0)
 

@@ -5,7 +5,7 @@ from click.testing import CliRunner
 
 from jsnats.common.exceptions import DriverConnectionError, DriverOSError, DriverTimeout
 from jsnats.common.utils import serve
-from jsnats_driver_snmp.client import SNMPServerClient
+from jsnats_driver_power.client import SwitchClient
 from jsnats_driver_snmp.driver import SNMPServer
 from jsnats_driver_snmp.testing import COLUMN, GOOD, READ_ONLY, SNMPD, STUCK, free_port, snmpd
 
@@ -42,7 +42,7 @@ def outlet(port: int, plug: int = GOOD, **more: Any) -> SNMPServer:
 def test_an_outlet_is_switched_and_read_back_over_a_broker(port):
     """on, off and cycle are seen by is_on, and the end of the exporter switches off."""
     with serve(outlet(port)) as client:
-        assert isinstance(client, SNMPServerClient)
+        assert isinstance(client, SwitchClient)
         client.on()
         assert client.is_on() is True
         client.off()

@@ -13,7 +13,7 @@ from pydantic.dataclasses import dataclass
 
 from jsnats.driver import export
 from jsnats_driver_power.common import PowerReading
-from jsnats_driver_power.driver import PowerInterface
+from jsnats_driver_power.driver import SwitchInterface
 
 from .session import Agent, Auth, Priv, Session, Version, no_answer
 
@@ -34,7 +34,7 @@ Number = Annotated[int, Field(ge=-(1 << 31), lt=1 << 31)]
 
 
 @dataclass(kw_only=True)
-class SNMPServer(PowerInterface):
+class SNMPServer(SwitchInterface):
     """An outlet of a PDU that is switched over SNMP: the integer at `oid`.`plug`, `on_value` or `off_value`.
 
     Version 3 has a `user`, versions 1 and 2c a `community`. `timeout` s is what a call may take until the outlet is
@@ -93,11 +93,6 @@ class SNMPServer(PowerInterface):
             raise ValueError(f"version {self.version} needs a community")
         if self.user or self.auth_key or self.priv_key or {self.auth_protocol, self.priv_protocol} != {"NONE"}:
             raise ValueError("user, auth_* and priv_* are for version 3")
-
-    @classmethod
-    def client(cls) -> str:
-        """Return the client of outlets."""
-        return "jsnats_driver_snmp.client.SNMPServerClient"
 
     async def on(self) -> None:
         """Switch on, and see it on. Raises as `off`."""

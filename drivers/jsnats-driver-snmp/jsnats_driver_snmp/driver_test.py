@@ -1,7 +1,5 @@
 import asyncio
 import socket
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -9,7 +7,6 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-import jsnats_driver_snmp
 from jsnats.agent import load
 from jsnats.common.exceptions import ConfigurationError
 from jsnats_driver_snmp.driver import SNMPServer
@@ -256,19 +253,3 @@ def test_the_example_is_a_valid_exporter(monkeypatch):
     assert made["power"]["_outlet"] == "1.3.6.1.4.1.13742.6.4.1.2.1.2.1.3"
     assert (made["monitor"]["version"], made["monitor"]["community"]) == ("2c", "the PDU_COMMUNITY")
     assert (made["monitor"]["on_value"], made["monitor"]["off_value"], made["monitor"]["timeout"]) == (1, 2, 10)
-
-
-def test_the_package_offers_the_driver_lazily():
-    """`from jsnats_driver_snmp import SNMPServer` works, and a name that is not there is an AttributeError."""
-    assert jsnats_driver_snmp.SNMPServer is SNMPServer
-    with pytest.raises(AttributeError, match="has no attribute 'Telnet'"):
-        _ = jsnats_driver_snmp.Telnet
-
-
-def test_a_client_does_not_load_the_exporter_side():
-    """Importing the package and its client loads neither the driver nor pysnmp."""
-    code = (
-        "import sys, jsnats_driver_snmp.client as c;"
-        "sys.exit(any(name in sys.modules for name in ('jsnats.driver', 'pysnmp', c.__package__ + '.driver')))"
-    )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,7 +1,7 @@
 from click.testing import CliRunner
 
 from jsnats.common.utils import serve
-from jsnats_driver_tasmota.client import TasmotaClient
+from jsnats_driver_power.client import SwitchClient
 from jsnats_driver_tasmota.driver import TasmotaPower
 from jsnats_driver_tasmota.testing import PASSWORD, USER, fake_plug, nats_server
 
@@ -13,7 +13,7 @@ def test_commands_switch_show_and_measure(tmp_path):
             host="127.0.0.1", port=broker.ports["tcp"], topic="plug-3", username=USER, password=PASSWORD
         )
         with serve(driver) as client:
-            assert isinstance(client, TasmotaClient)
+            assert isinstance(client, SwitchClient)
             said = []
             for command in ("on", "state", "off", "state", "cycle -w 0", "read -n 1"):
                 result = CliRunner().invoke(client.cli(), command.split(), catch_exceptions=False)

@@ -14,7 +14,7 @@ from pydantic.dataclasses import dataclass
 
 from jsnats.driver import export
 from jsnats_driver_power.common import PowerReading
-from jsnats_driver_power.driver import PowerInterface
+from jsnats_driver_power.driver import SwitchInterface
 
 from .plug import Plug
 from .topics import Topics, energy_reading
@@ -25,7 +25,7 @@ Seconds = Annotated[float, Field(gt=0, le=3600)]
 
 
 @dataclass(kw_only=True)
-class TasmotaPower(PowerInterface):
+class TasmotaPower(SwitchInterface):
     """A Tasmota plug. Its state is what it confirms itself, never what was sent.
 
     The broker is at `host` and `port`, or at the path `host` with `transport: unix`. `topic` is the plug's name there;
@@ -58,11 +58,6 @@ class TasmotaPower(PowerInterface):
         self._topics = self._named()
         where = self.host if self.transport == "unix" else f"{self.host}:{self.port}"
         self._plug = Plug(self._topics, f"MQTT broker {where}", self.timeout, self.logger)
-
-    @classmethod
-    def client(cls) -> str:
-        """Return the client of power that also knows the state."""
-        return "jsnats_driver_tasmota.client.TasmotaClient"
 
     def _named(self) -> Topics:
         both = (self.cmnd_topic, self.stat_topic)

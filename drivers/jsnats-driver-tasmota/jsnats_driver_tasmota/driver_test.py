@@ -1,7 +1,5 @@
 import asyncio
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,7 +12,6 @@ from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 from pydantic import ValidationError
 
-import jsnats_driver_tasmota
 from jsnats.agent import load
 from jsnats.client import DriverClient
 from jsnats.common.exceptions import ConfigurationError, DriverConnectionError, DriverTimeout, DriverValueError
@@ -432,19 +429,3 @@ def test_the_example_is_a_valid_exporter():
     power = exporter.root.children["power"]
     assert isinstance(power, TasmotaPower)
     assert (power.host, power.port, power.topic, power._encrypted()) == ("mqtt.lab.example", 8883, "plug-3", True)
-
-
-def test_the_package_offers_the_driver_lazily():
-    """`from jsnats_driver_tasmota import TasmotaPower` works, and a name that is not there is an AttributeError."""
-    assert jsnats_driver_tasmota.TasmotaPower is TasmotaPower
-    with pytest.raises(AttributeError, match="has no attribute 'Nuclear'"):
-        _ = jsnats_driver_tasmota.Nuclear
-
-
-def test_a_client_loads_neither_the_driver_nor_mqtt():
-    """Importing the package and its client leaves the exporter's side and paho unloaded."""
-    code = (
-        "import sys, jsnats_driver_tasmota.client as c;"
-        "sys.exit('paho' in sys.modules or 'jsnats.driver' in sys.modules or c.__package__ + '.driver' in sys.modules)"
-    )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
