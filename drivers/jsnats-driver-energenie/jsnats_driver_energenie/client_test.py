@@ -1,5 +1,3 @@
-import re
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -85,11 +83,3 @@ def test_commands():
             for arguments in (["on"], ["state"], ["off"], ["state"], ["cycle", "-w", "0"], ["state"])
         ]
     assert said == ["", "on\n", "", "off\n", "", "on\n"]
-
-
-def test_the_example_of_the_readme(capsys):
-    """It runs as it stands."""
-    readme = (Path(__file__).parents[1] / "README.md").read_text()
-    (code,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
-    exec(compile(code, "README.md", "exec"), {})
-    assert capsys.readouterr().out == "True [False, True, False, False]\n"

@@ -1,6 +1,4 @@
-import re
 from contextlib import closing, contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -256,11 +254,3 @@ def test_commands():
         assert "".join(said).split() == ["off", "on", "on", "off"]
         result = CliRunner().invoke(client.cli(), ["read", "-n", "1"], catch_exceptions=False)
         assert result.output.split() == ["230.500", "V", "0.000", "A", "0.000", "VA"]
-
-
-def test_the_readme_works(capsys):
-    """Its Python block does what it says."""
-    text = (Path(__file__).parents[1] / "README.md").read_text()
-    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    exec(compile(code, "README.md", "exec"), {})
-    assert capsys.readouterr().out.split() == ["True", "230.5"]

@@ -13,6 +13,7 @@ import pytest
 
 TOP = Path(__file__).parents[3]
 READMES = [TOP / "README.md", *(TOP / part / "README.md" for part in ("sdk", "agent", "broker"))]
+DRIVERS = sorted((TOP / "drivers").glob("jsnats-driver-*/README.md"))
 BLOCK = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -49,7 +50,17 @@ def test_a_command_of_the_readme_works(tmp_path: Path, readme: Path, command: st
     assert done.stdout
 
 
-@pytest.mark.parametrize("readme", READMES, ids=lambda path: path.parent.name)
+@pytest.mark.parametrize("readme", DRIVERS, ids=lambda path: path.parent.name)
+def test_the_python_of_a_driver_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, readme: Path) -> None:
+    """Each block runs as it stands, in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    blocks = [body for language, _, body in BLOCK.findall(readme.read_text()) if language == "python"]
+    assert blocks
+    for body in blocks:
+        exec(compile(body, str(readme), "exec", dont_inherit=True), {"__name__": "readme"})
+
+
+@pytest.mark.parametrize("readme", READMES + DRIVERS, ids=lambda path: path.parent.name)
 def test_the_readme_names_only_files_that_are_there(readme: Path) -> None:
     """Every relative link leads somewhere."""
     links = re.findall(r"\]\(([^)#:]+)\)", readme.read_text())
