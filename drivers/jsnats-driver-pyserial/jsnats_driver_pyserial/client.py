@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from jsnats.client import ConsoleClient
 
+from .common import ModemLines
+
 if TYPE_CHECKING:
     from pexpect.fdpexpect import fdspawn
 
@@ -24,6 +26,14 @@ class PySerialClient(ConsoleClient):
     def set_rts(self, on: bool) -> None:
         """Assert or drop RTS. Raises OSError for a port without that line."""
         self.call("set_rts", on)
+
+    def modem_lines(self) -> ModemLines:
+        """Return the modem lines. Raises OSError for a port without them, or a server that does not tell them."""
+        return ModemLines.model_validate(self.call("modem_lines"))
+
+    def send_break(self, duration: float = 0.25) -> None:
+        """Hold the line in the break condition for so many seconds."""
+        self.call("send_break", duration)
 
     @contextmanager
     def pexpect(self, **options: Any) -> Iterator[fdspawn[bytes]]:

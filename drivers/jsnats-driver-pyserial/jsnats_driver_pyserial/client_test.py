@@ -1,12 +1,11 @@
 import os
-import re
 import threading
 import tty
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 import pexpect
 import pytest
+from click.testing import CliRunner
 
 from jsnats.client import CompositeClient
 from jsnats.common.exceptions import DriverError
@@ -14,6 +13,7 @@ from jsnats.common.utils import serve
 from jsnats.driver import Composite, Driver, export
 from jsnats.sdk import BlockingStream, ConsoleRecord, StreamReset
 from jsnats_driver_pyserial.client import PySerialClient
+from jsnats_driver_pyserial.common import ModemLines
 from jsnats_driver_pyserial.driver import PySerial
 
 
@@ -153,15 +153,19 @@ def test_modem_lines():
         for on in (False, True):
             client.set_dtr(on)
             client.set_rts(on)
-            assert (driver._port.dsr, driver._port.cts) == (on, on)
+            assert client.modem_lines() == ModemLines(dtr=on, rts=on, dsr=on, cts=on, ri=False, cd=True)
+        client.send_break(0.01)
 
 
-def test_the_readme_works(capsys):
-    """Its Python block does what it says."""
-    text = (Path(__file__).parents[1] / "README.md").read_text()
-    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    exec(compile(code, "README.md", "exec"), {})
-    assert r"b'bytes \x00\xff'" in capsys.readouterr().out
+def test_modem_lines_are_commands():
+    """`j serial set-dtr`, `modem-lines` and `send-break` do what the methods do."""
+    with serve(PySerial(url="loop://", record=False)) as client:
+        said = [
+            CliRunner().invoke(client.cli(), command.split(), catch_exceptions=False).output
+            for command in ("set-dtr --on false", "modem-lines", "send-break --duration 0.01")
+        ]
+    assert "dtr" in said[1]
+    assert said[0] + said[2] == ""
 
 
 def test_a_pty_has_no_modem_lines(board):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
 from urllib.parse import urlsplit
 
 import anyio.to_thread
@@ -15,8 +16,10 @@ from pydantic.dataclasses import dataclass
 from jsnats.common.exceptions import DriverConnectionError
 from jsnats.driver import Console, export
 
+from .common import ModemLines
 from .port import Paced, TerminalStream, ThreadStream, open_socket
 
+_T = TypeVar("_T")
 _SCHEMES = ("loop", "rfc2217", "socket")
 _NO_LINE = (errno.ENOTTY, errno.EINVAL, errno.EOPNOTSUPP)
 
@@ -76,22 +79,42 @@ class PySerial(Console):
 
     @export
     async def set_dtr(self, on: bool) -> None:
-        """Assert or drop DTR."""
-        await self._set_line("dtr", on)
+        """Assert or drop DTR. Raises OSError for a port without that line."""
+        await self._on_port("DTR line", setattr, "dtr", on)
 
     @export
     async def set_rts(self, on: bool) -> None:
-        """Assert or drop RTS."""
-        await self._set_line("rts", on)
+        """Assert or drop RTS. Raises OSError for a port without that line."""
+        await self._on_port("RTS line", setattr, "rts", on)
 
-    async def _set_line(self, name: str, on: bool) -> None:
+    @export
+    async def modem_lines(self) -> ModemLines:
+        """Return the modem lines. Raises OSError for a port without them, or a server that does not tell them."""
+        return await self._on_port("modem lines", _lines)
+
+    @export
+    async def send_break(self, duration: Annotated[float, Field(gt=0, le=60)] = 0.25) -> None:
+        """Hold the line in the break condition for so many seconds, as SysRq and some boot ROMs want it."""
+        try:
+            await self._on_port("break", setattr, "break_condition", True)
+            await anyio.sleep(duration)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._on_port("break", setattr, "break_condition", False)
+
+    async def _on_port(self, what: str, do: Callable[..., _T], *arguments: object) -> _T:
+        """Call `do` with the port, on a thread."""
         if self.url.startswith("socket://"):
-            raise OSError(f"{self.url} carries no {name.upper()}: use rfc2217:// if the server speaks it")
+            raise OSError(f"{self.url} carries no {what}: use rfc2217:// if the server speaks it")
         if self._port is None or not self._port.is_open:
             raise DriverConnectionError(f"{self.url} is not open")
         try:
-            await anyio.to_thread.run_sync(setattr, self._port, name, on)
+            return await anyio.to_thread.run_sync(do, self._port, *arguments)
         except OSError as error:
             if error.errno not in _NO_LINE:
                 raise
-            raise OSError(f"{self.url} has no {name.upper()} line: is it a pty?") from error
+            raise OSError(f"{self.url} has no {what}: is it a pty?") from error
+
+
+def _lines(port: Any) -> ModemLines:
+    return ModemLines(dtr=port.dtr, rts=port.rts, cts=port.cts, dsr=port.dsr, ri=port.ri, cd=port.cd)

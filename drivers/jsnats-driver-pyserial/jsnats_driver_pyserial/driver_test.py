@@ -266,6 +266,8 @@ async def test_a_pty_has_no_modem_lines(board):
             await driver.set_dtr(True)
         with pytest.raises(OSError, match="has no RTS line"):
             await driver.set_rts(False)
+        with pytest.raises(OSError, match="has no modem lines"):
+            await driver.modem_lines()
     with pytest.raises(ConnectionError, match="not open"):
         await driver.set_dtr(True)
 
@@ -342,7 +344,47 @@ async def test_rfc2217():
             assert server.serial.baudrate == 9600
             for on in (False, True):
                 await driver.set_dtr(on)
-                assert server.serial.dtr is on
+                await driver.set_rts(not on)
+                assert (server.serial.dtr, server.serial.rts) == (on, not on)
+    finally:
+        server.close()
+
+
+async def test_modem_lines_over_rfc2217():
+    """What the server tells of CTS and DSR (here the loop back of RTS and DTR) is what the driver reports."""
+    server = Rfc2217Server()
+    driver = PySerial(url=f"rfc2217://127.0.0.1:{server.number}?poll_modem")
+    try:
+        async with reading(driver):
+            await opened(driver)
+            for dtr, rts in ((True, False), (False, True)):
+                await driver.set_dtr(dtr)
+                await driver.set_rts(rts)
+                async with asyncio.timeout(20):  # what the server told 0.3 s ago is not asked again
+                    while (lines := await driver.modem_lines()).cts != rts or lines.dsr != dtr:  # noqa: ASYNC110
+                        await asyncio.sleep(0.01)
+                assert (lines.dtr, lines.rts) == (dtr, rts)
+    finally:
+        server.close()
+
+
+async def test_a_break_over_rfc2217_ends_also_when_its_caller_has_left():
+    """The server's line is in the break condition during the call, and out of it after the call was cancelled."""
+    server = Rfc2217Server()
+    driver = PySerial(url=f"rfc2217://127.0.0.1:{server.number}")
+    try:
+        async with reading(driver):
+            await opened(driver)
+            await driver.send_break(0.01)
+            assert server.serial.break_condition is False
+            call = asyncio.ensure_future(driver.send_break(60))
+            async with asyncio.timeout(20):
+                while not server.serial.break_condition:  # noqa: ASYNC110 - the server's is no event
+                    await asyncio.sleep(0.01)
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await call
+            assert server.serial.break_condition is False
     finally:
         server.close()
 
