@@ -59,20 +59,21 @@ def test_a_new_driver_registers_itself(tmp_path: Path) -> None:
 
 
 def test_a_standalone_driver_brings_its_test_settings(tmp_path: Path) -> None:
-    """Outside this tree a driver needs test tools, pytest settings and a .gitignore of its own."""
-    path = create_driver(NewDriver("my-device", "MyDevice"), tmp_path, standalone=True)
-    assert files(path) == SHAPE | {".gitignore"}
+    """Outside this tree a driver has its package in src, test tools, pytest settings and a .gitignore of its own."""
+    path = create_driver(NewDriver("my-device", "MyDevice", standalone=True), tmp_path)
+    moved = {name.replace("jsnats_driver", "src/jsnats_driver") for name in SHAPE}
+    assert files(path) == moved | {".gitignore"}
     data = tomllib.loads((path / "pyproject.toml").read_text())
-    assert data["tool"]["pytest"]["ini_options"]["testpaths"] == ["jsnats_driver_my_device"]
+    assert data["tool"]["pytest"]["ini_options"]["testpaths"] == ["src"]
     assert "dev" in data["dependency-groups"]
 
 
 def test_the_tests_of_a_new_driver_pass(tmp_path: Path) -> None:
-    """The example works before a line is written: its four tests pass, and those of the conformance kit."""
-    path = create_driver(NewDriver("my-device", "MyDevice"), tmp_path, standalone=True)
+    """The example works before a line is written: its six tests pass, and those of the conformance kit."""
+    path = create_driver(NewDriver("my-device", "MyDevice", standalone=True), tmp_path)
     done = run_in(path, "import sys, pytest; sys.exit(pytest.main(['-q', '-p', 'no:cacheprovider']))")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "11 passed" in done.stdout
+    assert "13 passed" in done.stdout
 
 
 def test_the_client_of_a_new_driver_does_not_load_the_driver(tmp_path: Path) -> None:

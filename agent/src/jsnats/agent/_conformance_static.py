@@ -159,4 +159,5 @@ def _package(cls: type[Driver]) -> Path:
 def _sources(cls: type[Driver]) -> Path | None:
     """The folder of the distribution, None if the package was installed from a wheel."""
     above = _package(cls).parent
-    return above if (above / "pyproject.toml").is_file() else None
+    top = above.parent if above.name == "src" else above
+    return top if (top / "pyproject.toml").is_file() else None

@@ -1,7 +1,7 @@
 """A new driver package, written from `_templates/driver`: the guide's shape, with tests that pass at once.
 
-The templates are files named like their result with `.tmpl` added; `$dist`, `$module`, `$cls`, `$title`, `$node` and
-`$core` are filled in. The folder `module` becomes the Python package.
+The templates are files named like their result with `.tmpl` added; what `NewDriver.values` lists is filled in. The
+folder `module` becomes the Python package.
 """
 
 from __future__ import annotations
@@ -29,11 +29,13 @@ _STANDALONE = ("standalone.toml.tmpl", ".gitignore.tmpl")
 class NewDriver:
     """The names of a driver to be: `name` is the device in kebab-case, `cls` its class in PascalCase.
 
-    Raises ConfigurationError for a name that cannot be a package, or a class that cannot be one in it.
+    `standalone` is for a repository of its own: the package goes under `src`, and test tools, settings and a .gitignore
+    come with it. Raises ConfigurationError for a name that cannot be a package, or a class that cannot be one in it.
     """
 
     name: str
     cls: str
+    standalone: bool = False
 
     def __post_init__(self) -> None:
         if self.name.startswith(PREFIX):
@@ -58,11 +60,18 @@ class NewDriver:
         return self.dist.replace("-", "_")
 
     @property
+    def package(self) -> str:
+        """Where the package is in its distribution: jsnats_driver_my_device, under src if it is standalone."""
+        return f"src/{self.module}" if self.standalone else self.module
+
+    @property
     def values(self) -> dict[str, str]:
         """What the templates may name."""
         return {
             "dist": self.dist,
             "module": self.module,
+            "package": self.package,
+            "up": str(self.package.count("/") + 1),
             "cls": self.cls,
             "title": self.name.replace("-", " "),
             "node": self.name.replace("-", "_"),
@@ -70,10 +79,9 @@ class NewDriver:
         }
 
 
-def create_driver(driver: NewDriver, folder: Path, *, standalone: bool = False) -> Path:
+def create_driver(driver: NewDriver, folder: Path) -> Path:
     """Write the package into `folder` and return its path; all of it appears, or nothing.
 
-    `standalone` adds what a package outside this tree needs: its test tools and settings, and a .gitignore.
     Raises ConfigurationError if the folder is missing, not writable, or has such a package already.
     """
     target = folder / driver.dist
@@ -84,7 +92,7 @@ def create_driver(driver: NewDriver, folder: Path, *, standalone: bool = False) 
     try:
         with tempfile.TemporaryDirectory(dir=folder, prefix=".new-") as scratch:
             staged = Path(scratch) / driver.dist
-            for path, text in _files(driver, standalone=standalone):
+            for path, text in _files(driver):
                 (staged / path).parent.mkdir(parents=True, exist_ok=True)
                 (staged / path).write_text(text, encoding="utf-8")
             os.rename(staged, target)
@@ -93,17 +101,17 @@ def create_driver(driver: NewDriver, folder: Path, *, standalone: bool = False) 
     return target
 
 
-def _files(driver: NewDriver, *, standalone: bool) -> Iterator[tuple[Path, str]]:
+def _files(driver: NewDriver) -> Iterator[tuple[Path, str]]:
     """Yield each file of the package: its path in it and its text."""
     root = resources.files("jsnats.agent") / "_templates" / "driver"
     for path, source in _walk(root):
         if path.name in _STANDALONE:
             continue
         text = _fill(source, driver)
-        if standalone and path.name == "pyproject.toml.tmpl":
+        if driver.standalone and path.name == "pyproject.toml.tmpl":
             text += _fill(root / _STANDALONE[0], driver)
         yield _result(path, driver), text
-    if standalone:
+    if driver.standalone:
         yield Path(".gitignore"), _fill(root / _STANDALONE[1], driver)
 
 
@@ -116,7 +124,7 @@ def _walk(folder: Traversable, under: Path = Path()) -> Iterator[tuple[Path, Tra
 
 
 def _result(path: Path, driver: NewDriver) -> Path:
-    parts = [driver.module if part == "module" else part for part in path.with_suffix("").parts]
+    parts = [driver.package if part == "module" else part for part in path.with_suffix("").parts]
     return Path(*parts)
 
 

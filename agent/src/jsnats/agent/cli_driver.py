@@ -38,8 +38,9 @@ def create(
     """
     from jsnats.agent._scaffold import NewDriver, create_driver
 
-    path = create_driver(NewDriver(name, cls), folder, standalone=standalone)
-    typer.echo(f"{path} is made; `pip install -e {path}` installs it")
+    path = create_driver(NewDriver(name, cls, standalone), folder)
+    tests = f"cd {path} && pytest" if standalone else f"pytest {path}"
+    typer.echo(f"{path} is made; `pip install -e {path}` installs it, `{tests}` runs its tests")
 
 
 @driver_app.command("ls")
