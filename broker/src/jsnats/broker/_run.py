@@ -6,17 +6,17 @@ import asyncio
 import os
 import socket
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from jsnats.schemas import ADMIN, SCHEDULER, ConfigurationError
-from jsnats.sdk import Context, open_connection
+from jsnats.sdk import Context
 
-from ._ensure import default_total, ensure_streams
+from ._ensure import default_total
 from ._lab_dir import BROKER, LabDir, Settings
-from ._serve_scheduler import SCHEDULER_NAME, serving_scheduler
+from ._serve_scheduler import SCHEDULER_NAME
 from ._server import BrokerProcess, reachable
-from ._store import serving_store
+from ._services import admins_of, provision, serving
 
 
 class Broker:
@@ -37,7 +37,7 @@ class Broker:
         """Whether that principal may do anything; without auth everybody may."""
         if not self.process.config.auth:
             return True
-        return any(each.token == token and each.role == ADMIN for each in self.lab.principals())
+        return admins_of(self.lab)(token)
 
     @property
     def mqtt(self) -> int:
@@ -96,12 +96,9 @@ async def run_broker(
         config = lab.configure(settings)
         async with BrokerProcess(config, lock=lock) as process:
             broker = Broker(lab, process)
-            await _provision(broker, settings.store_bytes)
+            await provision(broker.context(), settings.store_bytes)
             services = broker.context(SCHEDULER_NAME)
-            async with AsyncExitStack() as stack:
-                await stack.enter_async_context(serving_store(services, broker.is_admin))
-                if scheduler:
-                    await stack.enter_async_context(serving_scheduler(services, policy=policy or lab.policy))
+            async with serving(services, broker.is_admin, policy=policy or lab.policy, scheduler=scheduler):
                 yield broker
 
 
@@ -128,11 +125,3 @@ def _free_port(listen: str) -> int:
         except OSError as error:
             raise ConfigurationError(f"cannot listen on {listen}: {error.strerror}") from error
         return int(probe.getsockname()[1])
-
-
-async def _provision(broker: Broker, total_bytes: int) -> None:
-    nc = await open_connection(broker.context(), name="jsnats broker")
-    try:
-        await ensure_streams(nc, total_bytes)
-    finally:
-        await nc.close()

@@ -77,6 +77,103 @@ def run(
         )
 
 
+@broker_app.command()
+def config(
+    directory: Dir = None,
+    cluster: Annotated[
+        str,
+        typer.Option(
+            metavar="A,B,C", help="The servers: HOST, HOST:PORT or HOST:PORT:ROUTES.", show_default="this host"
+        ),
+    ] = "",
+    listen: Annotated[str, typer.Option(help="Address to listen on, at each server.")] = "0.0.0.0",
+    store: Annotated[
+        str, typer.Option(metavar="DIR", help="Where a server keeps its data, in a folder of its name.")
+    ] = "/data",
+    store_size: Annotated[str, typer.Option(help="Bytes to store at most: 500M, 10G.")] = "10G",
+    monitor: Annotated[int, typer.Option(metavar="PORT", help="Also answer monitoring by HTTP there.")] = 0,
+    mqtt: Annotated[int, typer.Option(metavar="PORT", help="Also listen for MQTT there.")] = 0,
+    websocket: Annotated[int, typer.Option(metavar="PORT", help="Also listen for websockets there.")] = 0,
+) -> None:
+    """Write the configuration of nats-servers that something else runs: containers, systemd, a cluster of three.
+
+    It is in conf/ of the lab: a file for each server, and accounts.conf, which belongs beside each of them. Run them as
+    `nats-server -c NAME.conf`, and `jsnats broker serve` beside them.
+
+    Example: jsnats broker config --cluster nats1,nats2,nats3 --store-size 100G
+    """
+    import socket
+
+    from jsnats.schemas import SCHEDULER
+
+    from ._lab_dir import LabDir
+    from ._outside import Outside, new_password, parse_nodes
+    from ._serve_scheduler import SCHEDULER_NAME
+
+    with one_line_errors():
+        lab = LabDir(directory)
+        lab.add(SCHEDULER, SCHEDULER_NAME)
+        size = _bytes(store_size) or 0
+        known = lab.outside()
+        outside = Outside(
+            nodes=parse_nodes(cluster or socket.gethostname()),
+            listen=listen,
+            store=store,
+            max_file=size * 5 // 4,
+            monitor=monitor,
+            mqtt=mqtt,
+            websocket=websocket,
+            password=known.password if known else new_password(),
+        )
+        for path in lab.configure_outside(outside, size):
+            typer.echo(str(path))
+
+
+@broker_app.command()
+def serve(
+    directory: Dir = None,
+    policy: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            metavar="FILE",
+            help="What users may ask of the scheduler.",
+            show_default="policy.yaml in the directory of the lab",
+        ),
+    ] = None,
+) -> None:
+    """Serve beside the servers of `jsnats broker config` until Ctrl-C: make the streams, keep the files, grant leases.
+
+    A broker that is not there yet is waited for.
+
+    Example: jsnats broker serve --dir /srv/lab
+    """
+    from ._lab_dir import LabDir
+    from ._services import serving_lab
+    from .cli_scheduler import serve_until_signal
+
+    with one_line_errors():
+        lab = LabDir(directory)
+        url = lab.settings().url
+        serve_until_signal(lambda: serving_lab(lab, policy=policy), f"serving    the lab in {lab.path} at {url}")
+
+
+@broker_app.command("reload")
+def reload_configuration(directory: Dir = None) -> None:
+    """Make the servers of `jsnats broker config` read their files again, and print the names of those that did.
+
+    `jsnats auth add` and `revoke` do so by themselves; this is for files that had to be copied to other hosts first.
+
+    Example: jsnats broker reload
+    """
+    from ._lab_dir import LabDir
+
+    with one_line_errors():
+        for name in LabDir(directory).reload_outside():
+            typer.echo(name)
+
+
 @broker_app.command("df")
 def show_usage(directory: Dir = None, as_json: Json = False) -> None:
     """Show how full the streams are, and how old the oldest message of each is.

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Coroutine
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 
 from jsnats.sdk.cli import ContextFile, Nats
 
 from .cli import one_line_errors
-
-if TYPE_CHECKING:
-    from jsnats.sdk import Context
 
 scheduler_app = typer.Typer(help="Run a scheduler of a lab.", no_args_is_help=True)
 
@@ -40,23 +39,31 @@ def run(
 
     Example: jsnats scheduler run --context scheduler-sched2.json --policy policy.yaml
     """
+    from jsnats.sdk import find_context
+
+    from ._serve_scheduler import serving_scheduler
+
+    with one_line_errors():
+        found = find_context(nats, context)
+        serve_until_signal(lambda: serving_scheduler(found, policy=policy), f"scheduler  {found.name} at {found.url}")
+
+
+def serve_until_signal(service: Callable[[], AbstractAsyncContextManager[object]], told: str) -> None:
+    """Run a service until Ctrl-C or SIGTERM, waiting for a broker that is not there. `told` is said when it serves."""
     import asyncio
     import logging
-
-    from jsnats.sdk import find_context
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     for name in ("jsnats.scheduler", "jsnats.connection"):  # its own doings, and that the broker has gone or is back
         logging.getLogger(name).setLevel(logging.INFO)
-    with one_line_errors():
-        asyncio.run(_until_signal(find_context(nats, context), policy))
+    asyncio.run(_until_signal(_serve(service, told)))
 
 
-async def _until_signal(context: Context, policy: Path | None) -> None:
+async def _until_signal(service: Coroutine[Any, Any, None]) -> None:
     import asyncio
     import signal
 
-    work = asyncio.ensure_future(_serve(context, policy))
+    work = asyncio.ensure_future(service)
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, work.cancel)
     try:
@@ -65,21 +72,19 @@ async def _until_signal(context: Context, policy: Path | None) -> None:
         typer.echo("stopped", err=True)
 
 
-async def _serve(context: Context, policy: Path | None) -> None:
+async def _serve(service: Callable[[], AbstractAsyncContextManager[object]], told: str) -> None:
     import asyncio
 
     from jsnats.schemas import BrokerUnreachable
 
-    from ._serve_scheduler import serving_scheduler
-
-    told = False
+    waiting = False
     while True:
         try:
-            async with serving_scheduler(context, policy=policy):
-                typer.echo(f"scheduler  {context.name} at {context.url}  (Ctrl-C stops it)")
+            async with service():
+                typer.echo(f"{told}  (Ctrl-C stops it)")
                 await asyncio.Event().wait()
         except BrokerUnreachable as error:
-            if not told:
+            if not waiting:
                 typer.echo(f"{error}; waiting for it", err=True)
-            told = True
+            waiting = True
             await asyncio.sleep(RETRY_S)

@@ -1,0 +1,65 @@
+"""The reload of brokers that somebody else runs, asked for in the system account."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+from typing import Any
+
+from jsnats.schemas import BrokerError, BrokerUnfit
+from jsnats.sdk import Connection, Context, Message, open_connection
+
+ANSWER_S = 2.0
+"""How long servers may take to show up."""
+RELOAD_S = 10.0
+
+
+async def reload_servers(system: Context, expected: int) -> list[str]:
+    """Make every server that can be reached read its configuration again; return the names of those that did.
+
+    Of `expected` servers those that are down read it when they start. Raises BrokerUnfit with the words of a server
+    that refuses it, BrokerUnreachable if there is none.
+    """
+    nc = await open_connection(system, name="jsnats reload")
+    try:
+        servers = await _servers(nc, expected)
+        for server in servers:
+            await _reload(nc, server)
+    finally:
+        await nc.close()
+    return sorted(str(server["name"]) for server in servers)
+
+
+async def _servers(nc: Connection, expected: int) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    enough = asyncio.Event()
+
+    def take(message: Message) -> None:
+        found.append(json.loads(message.data))
+        if len(found) >= expected:
+            enough.set()
+
+    inbox = f"_INBOX.{secrets.token_hex(8)}"
+    await nc.listen(inbox, take)
+    await nc.flush()
+    await nc.publish("$SYS.REQ.SERVER.PING.IDZ", reply=inbox)
+    try:
+        async with asyncio.timeout(ANSWER_S):
+            await enough.wait()
+    except TimeoutError:
+        pass
+    return found
+
+
+async def _reload(nc: Connection, server: dict[str, Any]) -> None:
+    try:
+        message = await nc.request(f"$SYS.REQ.SERVER.{server['id']}.RELOAD", timeout_s=RELOAD_S)
+    except TimeoutError as error:
+        raise BrokerUnfit(f"{server['name']} did not say that it has read its configuration: see its log") from error
+    except BrokerError:
+        return  # it went meanwhile, and reads the file when it starts
+    answer = json.loads(message.data)
+    if "error" in answer:
+        told = answer["error"].get("description", answer["error"])
+        raise BrokerUnfit(f"{server['name']} refused its new configuration: {told}")
