@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from jsnats.sdk.cli import ContextFile, Nats
+from jsnats.sdk.cli import UNITS, ContextFile, Nats, Systemd, UnitFolder
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -105,11 +105,46 @@ def run(
     raise typer.Exit(asyncio.run(_until_signal(run_files(files, loaded, host))))
 
 
+@agent_app.command()
+def install(
+    files: Files,
+    systemd: Systemd = False,
+    credentials: Annotated[
+        Path | None,
+        typer.Option(exists=True, metavar="FILE|DIR", help="As of `run`; root alone need be able to read them."),
+    ] = None,
+    output: UnitFolder = UNITS,
+) -> None:
+    """Make a service of `jsnats agent run`, as a unit of systemd with a watchdog and a sandbox.
+
+    It runs as a user of its own, in the groups dialout and plugdev. Other devices want more: see `systemctl edit`.
+
+    Example: jsnats agent install --systemd /etc/jsnats/bench-1.yaml --credentials /etc/jsnats/bench-1.json
+    """
+    from jsnats.sdk.cli import CREDENTIALS, Unit, install_unit
+
+    names = [each.name for each in _load(files)]
+    held = {f"{name}.json": _credential(credentials, name) for name in names} if credentials else {}
+    unit = Unit(
+        name="jsnats-agent.service",
+        words="agent",
+        description=f"jsnats exporter agent ({', '.join(names)})",
+        arguments=[*(str(file.absolute()) for file in files), *(["--credentials", CREDENTIALS] if held else [])],
+        own=["DynamicUser=yes", "SupplementaryGroups=dialout plugdev"],
+        credentials=held,
+    )
+    typer.echo(install_unit(unit, output, systemd=systemd))
+
+
+def _credential(given: Path, exporter: str) -> Path:
+    return (given / f"{exporter}.json" if given.is_dir() else given).absolute()
+
+
 async def _until_signal(running: Coroutine[Any, Any, None]) -> int:
     import asyncio
     import signal
 
-    work = asyncio.ensure_future(running)
+    work = asyncio.ensure_future(_supervised(running))
     caught: list[signal.Signals] = []
 
     def stop(number: signal.Signals) -> None:
@@ -125,6 +160,13 @@ async def _until_signal(running: Coroutine[Any, Any, None]) -> int:
         if not caught:
             raise
     return 130 if caught[0] == signal.SIGINT else 0
+
+
+async def _supervised(running: Coroutine[Any, Any, None]) -> None:
+    from jsnats.sdk import supervised
+
+    async with supervised():
+        await running
 
 
 def _load(files: list[Path]) -> list[LoadedExporter]:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from jsnats.sdk.cli import ContextFile, Nats
+from jsnats.sdk.cli import UNITS, ContextFile, Nats, Systemd, UnitFolder
 
 from .cli import one_line_errors
 
@@ -48,6 +48,38 @@ def run(
         serve_until_signal(lambda: serving_scheduler(found, policy=policy), f"scheduler  {found.name} at {found.url}")
 
 
+@scheduler_app.command()
+def install(
+    systemd: Systemd = False,
+    context: ContextFile = None,
+    policy: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, metavar="FILE", help="As of `run`.")
+    ] = None,
+    output: UnitFolder = UNITS,
+) -> None:
+    """Make a service of `jsnats scheduler run`, as a unit of systemd with a watchdog and a sandbox.
+
+    Example: jsnats scheduler install --systemd --context /etc/jsnats/scheduler.json
+    """
+    from jsnats.schemas import ConfigurationError
+    from jsnats.sdk.cli import CREDENTIALS, Unit, install_unit
+
+    held = {"scheduler.json": context} | ({"policy.yaml": policy} if policy else {})
+    with one_line_errors():
+        if context is None:
+            raise ConfigurationError("a scheduler needs a credential: `jsnats auth add scheduler NAME`, and --context")
+        arguments = ["--context", f"{CREDENTIALS}/scheduler.json"]
+        unit = Unit(
+            name="jsnats-scheduler.service",
+            words="scheduler",
+            description="jsnats scheduler",
+            arguments=arguments + (["--policy", f"{CREDENTIALS}/policy.yaml"] if policy else []),
+            own=["DynamicUser=yes", "ProtectHome=yes", "PrivateDevices=yes"],
+            credentials={name: path.absolute() for name, path in held.items() if path},
+        )
+        typer.echo(install_unit(unit, output, systemd=systemd))
+
+
 def serve_until_signal(service: Callable[[], AbstractAsyncContextManager[object]], told: str) -> None:
     """Run a service until Ctrl-C or SIGTERM, waiting for a broker that is not there. `told` is said when it serves."""
     import asyncio
@@ -76,15 +108,17 @@ async def _serve(service: Callable[[], AbstractAsyncContextManager[object]], tol
     import asyncio
 
     from jsnats.schemas import BrokerUnreachable
+    from jsnats.sdk import supervised
 
     waiting = False
-    while True:
-        try:
-            async with service():
-                typer.echo(f"{told}  (Ctrl-C stops it)")
-                await asyncio.Event().wait()
-        except BrokerUnreachable as error:
-            if not waiting:
-                typer.echo(f"{error}; waiting for it", err=True)
-            waiting = True
-            await asyncio.sleep(RETRY_S)
+    async with supervised():
+        while True:
+            try:
+                async with service():
+                    typer.echo(f"{told}  (Ctrl-C stops it)")
+                    await asyncio.Event().wait()
+            except BrokerUnreachable as error:
+                if not waiting:
+                    typer.echo(f"{error}; waiting for it", err=True)
+                waiting = True
+                await asyncio.sleep(RETRY_S)

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from ._results import AsyncResults, ResultStream
     from ._since import Since
     from ._snapshot import ExporterInfo, LeaseInfo, Snapshot, WaitInfo
+    from ._supervised import supervised
     from ._sync import drain
 
 _WHERE = {
@@ -56,6 +57,7 @@ _WHERE = {
     "_events": ("StoredEvent", "store_event"),
     "_follow": ("Delivered", "follow"),
     "_mirror": ("Mirror", "mirrored"),
+    "_supervised": ("supervised",),
     "_bulk": ("Bulk",),
     "_bridge": ("shared_bridge",),
     "_call": ("Options", "encode_arguments"),
@@ -164,6 +166,7 @@ __all__ = [
     "signed_seconds",
     "size_text",
     "store_event",
+    "supervised",
     "wanted",
 ]
 

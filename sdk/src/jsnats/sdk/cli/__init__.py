@@ -22,6 +22,7 @@
     _output.py     results, tables and progress
     _complete.py   what the shell offers for the name of a method
     _j.py          `j`, in the environment of an exporter; _j_complete.py is what the shell offers behind it
+    _systemd.py    `install --systemd`, of services of any part
     _commands.py   click commands for a client: of its methods, of its children
     _shell.py      the shell or command that runs with that environment
 
@@ -41,19 +42,26 @@ if TYPE_CHECKING:
     from ._guard import exit_code
     from ._j import j_main
     from ._lease_text import place_text
-    from ._options import ContextFile, Json, Nats
+    from ._options import UNITS, ContextFile, Json, Nats, Systemd, UnitFolder
     from ._output import progress_line
     from ._progress import transfer_line
     from ._shell import Session, run_session, until_signal
+    from ._systemd import CREDENTIALS, Unit, install_unit
 
 __all__ = [
+    "CREDENTIALS",
+    "UNITS",
     "ContextFile",
     "Json",
     "Nats",
     "Session",
+    "Systemd",
+    "Unit",
+    "UnitFolder",
     "children_command",
     "console_command",
     "exit_code",
+    "install_unit",
     "j_main",
     "main",
     "methods_command",
@@ -67,6 +75,12 @@ __all__ = [
 ]
 
 _HOME = {
+    "CREDENTIALS": "_systemd",
+    "UNITS": "_options",
+    "Systemd": "_options",
+    "Unit": "_systemd",
+    "UnitFolder": "_options",
+    "install_unit": "_systemd",
     "ContextFile": "_options",
     "Json": "_options",
     "Nats": "_options",
