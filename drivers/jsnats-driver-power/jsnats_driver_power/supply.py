@@ -46,6 +46,11 @@ class Supply:
             self._charge = self.reading(now).voltage
             self.on, self._since = on, now
 
+    def draw(self, load: float, now: float) -> None:
+        """Change the load, as a device does with what it does; what is in the capacitor stays."""
+        self._charge = self.reading(now).voltage
+        self.load, self._since = load, now
+
     def reading(self, now: float) -> PowerReading:
         """Voltage at the board and current out of the supply."""
         elapsed = max(0.0, now - self._since)

@@ -1,4 +1,5 @@
 from itertools import pairwise
+from math import exp
 
 import pytest
 
@@ -86,6 +87,17 @@ def test_switching_on_twice_changes_nothing() -> None:
     supply = switched_on()
     supply.switch(True, 10.0)
     assert supply.reading(10.0) == switched_on().reading(10.0)
+
+
+@pytest.mark.parametrize("on", [True, False])
+def test_a_load_may_change(on: bool) -> None:
+    """The voltage goes on from where it is; on, it settles at the new current, and off it falls with it."""
+    supply = switched_on(ripple=0.0, swing=0.0)
+    supply.switch(on, 10.0)
+    supply.draw(3.0, 10.1)
+    assert supply.reading(10.1).voltage == pytest.approx(11.5 if on else 10.5)
+    assert supply.reading(10.2).voltage == pytest.approx(10.5 + exp(-2) if on else 7.5, abs=0.01)
+    assert supply.reading(20.0).current == pytest.approx(3.0 if on else 0.0)
 
 
 def test_apparent_power_is_the_product() -> None:
