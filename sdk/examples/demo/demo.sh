@@ -2,4 +2,4 @@
 # A whole lab on this machine for the length of a tour; it leaves nothing running and nothing on disk.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
-exec "$here/board.sh" jsnats up "$here/board.yaml" -- "$here/tour.sh"
+exec jsnats up "$here/board.yaml" -- "$here/tour.sh"

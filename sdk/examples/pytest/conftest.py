@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,14 +9,6 @@ from typing import Any
 import pytest
 
 from jsnats.client import ConsoleClient
-
-
-@pytest.fixture(scope="session", autouse=True)
-def simulation(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """What board.yaml needs because its board is simulated: a folder and a free port."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    os.environ |= {"SIMBOARD": str(tmp_path_factory.mktemp("board")), "SIMBOARD_PORT": str(port)}
 
 
 @pytest.fixture

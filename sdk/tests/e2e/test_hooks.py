@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from jsnats.broker.testing import running_broker
 from jsnats.schemas import EXPORTER, LOGS, LeaseRecord, LogRecord, lease_key, log_subject
 from jsnats.sdk import follow, open_connection, put_record
 
-DEMO = Path(__file__).parents[2] / "examples" / "demo"
+BOARD = Path(__file__).parents[2] / "examples" / "demo" / "board.yaml"
 BEFORE = """
 set -e
 head -c 1000000 /dev/zero > $TMPDIR/board.img
@@ -29,12 +28,8 @@ j dut power read -n 2
 @pytest.mark.timeout(90)
 async def test_a_hook_works_with_its_board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Files, streams, consoles: while nobody else is let in, and all of it can be read afterwards."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        monkeypatch.setenv("SIMBOARD_PORT", str(free.getsockname()[1]))
-    monkeypatch.setenv("SIMBOARD", str(tmp_path))
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.syspath_prepend(DEMO)
-    (loaded,) = load([DEMO / "board.yaml"])
+    (loaded,) = load([BOARD])
     with running_broker() as broker:
         context = await asyncio.to_thread(broker.add, EXPORTER, "bench-1")
         plain = hosted(loaded, context, "required")

@@ -1,4 +1,4 @@
-"""The simulated board of the demo and of the pytest example behaves like one, seen through its serial line."""
+"""The process behaves like a board, seen through its serial line and its power cable."""
 
 from __future__ import annotations
 
@@ -12,38 +12,37 @@ import sys
 import termios
 import time
 import tty
-import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
-PROGRAM = EXAMPLES / "demo" / "simboard.py"
 WAIT_S = 20.0
 
 
 class Board:
     """The process, and a terminal on its serial line."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *options: str) -> None:
+        self.folder = folder
         self.flash = folder / "flash.img"
         self.link = folder / "console"
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
-        options = ["--console", self.link, "--flash", self.flash, "--port", self.port]
-        self.process = subprocess.Popen(
-            [sys.executable, PROGRAM, *map(str, options)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+        folder.mkdir()
+        command = [sys.executable, "-m", "jsnats_driver_simboard", str(folder), *options]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.draws: list[float] = []
         self.answer("ready")
         self.line = os.open(self.link, os.O_RDWR | os.O_NOCTTY)
         tty.setraw(self.line)
         self.heard = ""
 
     def answer(self, word: str) -> None:
-        """Wait for a line on standard output."""
+        """Wait for a line on standard output; keep what it says it draws."""
         assert self.process.stdout
-        assert self.process.stdout.readline() == f"{word}\n"
+        while (said := self.process.stdout.readline().split())[0] == "draw":
+            self.draws.append(float(said[1]))
+        assert said == [word]
 
     def switch(self, word: str) -> None:
         """Switch the power `on` or `off`."""
@@ -87,15 +86,33 @@ class Board:
         return self.process.wait(WAIT_S)
 
 
+@contextmanager
+def plugged(folder: Path, *options: str) -> Iterator[Board]:
+    """A board without power, with an image."""
+    board = Board(folder, *options)
+    board.flash.write_bytes(b"image")
+    try:
+        yield board
+    finally:
+        board.process.kill()
+        with board.process:
+            os.close(board.line)
+
+
 @pytest.fixture
 def board(tmp_path: Path) -> Iterator[Board]:
-    """A board without power, with an image."""
-    board = Board(tmp_path)
-    board.flash.write_bytes(b"image")
-    yield board
-    board.process.kill()
-    with board.process:
-        os.close(board.line)
+    """One that is quick."""
+    with plugged(tmp_path / "board", "--boot-time", "0.2") as board:
+        yield board
+
+
+def ask(board: Board) -> str:
+    """What its web server answers. Raises OSError."""
+    with socket.socket(socket.AF_UNIX) as web:
+        web.settimeout(WAIT_S)
+        web.connect(str(board.folder / "web"))
+        web.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        return b"".join(iter(lambda: web.recv(4096), b"")).decode()
 
 
 def login(board: Board) -> None:
@@ -130,16 +147,17 @@ def test_it_boots_to_a_shell(board: Board) -> None:
     board.expect("login: ")
 
 
-def test_a_key_stops_autoboot(board: Board) -> None:
+def test_a_key_stops_autoboot(tmp_path: Path) -> None:
     """The prompt of the bootloader, and from there the same boot."""
-    board.switch("on")
-    board.expect("autoboot")
-    board.type("x")
-    board.expect("=> ")
-    board.type("nonsense\r")
-    board.expect("Unknown command")
-    board.type("boot\r")
-    login(board)
+    with plugged(tmp_path / "board", "--boot-time", "60") as board:
+        board.switch("on")
+        board.expect("autoboot")
+        board.type("x")
+        board.expect("=> ")
+        board.type("nonsense\r")
+        board.expect("Unknown command")
+        board.type("boot\r")
+        board.expect("Linux version")
 
 
 def test_without_an_image_it_stays_in_the_bootloader(board: Board) -> None:
@@ -181,14 +199,12 @@ def test_the_power_switch(board: Board) -> None:
 
 def test_its_web_server_lives_with_it(board: Board) -> None:
     """It answers while the board is up, and with the power it is gone."""
-    url = f"http://127.0.0.1:{board.port}/"
     board.switch("on")
     login(board)
-    with urllib.request.urlopen(url, timeout=WAIT_S) as answer:
-        assert hashlib.sha256(b"image").hexdigest()[:12] in answer.read().decode()
+    assert hashlib.sha256(b"image").hexdigest()[:12] in ask(board)
     board.switch("off")
-    with pytest.raises(OSError, match="refused"):
-        urllib.request.urlopen(url, timeout=WAIT_S)
+    with pytest.raises(FileNotFoundError):
+        ask(board)
 
 
 def test_nobody_has_to_listen(board: Board) -> None:
@@ -199,7 +215,7 @@ def test_nobody_has_to_listen(board: Board) -> None:
     end = time.monotonic() + WAIT_S
     while time.monotonic() < end:
         try:
-            urllib.request.urlopen(f"http://127.0.0.1:{board.port}/", timeout=WAIT_S).close()
+            ask(board)
         except OSError:
             break
         time.sleep(0.05)
@@ -209,22 +225,60 @@ def test_nobody_has_to_listen(board: Board) -> None:
 
 @pytest.mark.parametrize("power", ["off", "on"])
 def test_it_goes_when_it_is_unplugged(board: Board, power: str) -> None:
-    """The end of its standard input ends it and takes the link away: so it never outlives an agent."""
+    """The end of its standard input ends it, and its folder with the link is gone: so it never outlives an agent."""
     board.switch(power)
     assert board.unplug() == 0
-    assert not board.link.is_symlink()
+    assert not board.folder.exists()
 
 
-def test_the_pytest_example(tmp_path: Path) -> None:
-    """The tests of the example pass, in a lab that they start themselves, and nothing is left of it."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("JSNATS_")}
-    environment |= {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "XDG_CONFIG_HOME": str(tmp_path), "TMPDIR": str(tmp_path)}
-    command = [sys.executable, "-m", "pytest", "-p", "jsnats.testing.plugin", "-p", "no:cacheprovider", "-q", "pytest"]
-    process = subprocess.Popen(command, cwd=EXAMPLES, env=environment, stdout=subprocess.PIPE, text=True)
-    try:
-        output, _ = process.communicate(timeout=50)
-    finally:
-        process.send_signal(signal.SIGINT)
-    assert process.returncode == 0, output
-    assert "4 passed" in output
-    assert not list(tmp_path.glob("jsnats-*"))
+def test_it_says_what_it_draws(board: Board) -> None:
+    """Bootloader, kernel, idle, busy, idle, halted: in this order, and nothing else."""
+    board.switch("on")
+    login(board)
+    board.type("stress 60\r")
+    board.expect("stress 60\r\n")
+    board.type("\x03")
+    board.expect("^C\r\n# ")
+    assert board.run("stress x") == "stress: invalid argument 'x'\n"
+    assert board.run("stress 0") == ""
+    board.type("poweroff\r")
+    board.expect("Power down")
+    board.switch("off")
+    assert board.draws == [2.0, 4.5, 1.5, 6.0, 1.5, 6.0, 1.5, 0.1]
+
+
+def test_a_kernel_that_hangs(tmp_path: Path) -> None:
+    """It is silent in the middle of its boot, and the power switch brings no more."""
+    with plugged(tmp_path / "board", "--boot-time", "0.2", "--boot", "hang") as board:
+        for _ in range(2):
+            board.switch("on")
+            board.expect("mmc0")
+            board.expect("\r\n")
+            assert board.is_quiet(0.3)
+            board.switch("off")
+
+
+def test_a_kernel_that_panics(tmp_path: Path) -> None:
+    """It restarts, again and again."""
+    with plugged(tmp_path / "board", "--boot-time", "0.2", "--boot", "reset") as board:
+        board.switch("on")
+        for _ in range(3):
+            board.expect("SimBoot")
+            assert "login" not in board.expect("Kernel panic")
+
+
+def test_a_name_of_its_own(tmp_path: Path) -> None:
+    """The login and uname have it."""
+    with plugged(tmp_path / "board", "--boot-time", "0", "--hostname", "camera") as board:
+        board.switch("on")
+        board.expect("camera login: ")
+        board.type("root\r")
+        board.expect("# ")
+        assert board.run("uname -a").startswith("Linux camera 6.12")
+
+
+def test_a_ctrl_c_unplugs_it(board: Board) -> None:
+    """By hand, in a terminal, it ends in order."""
+    board.process.send_signal(signal.SIGINT)
+    assert board.process.wait(WAIT_S) == 0
+    assert not board.folder.exists()
