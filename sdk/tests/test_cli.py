@@ -206,6 +206,24 @@ def test_j(root: CompositeClient, capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == "2 x 1.0\n4 x 0.5\n"
 
 
+def test_j_without_words(root: CompositeClient, capsys: pytest.CaptureFixture[str]) -> None:
+    """A driver whose command means something without words, such as a login, is run; `--help` is still its help."""
+
+    @click.group(invoke_without_command=True)
+    def base() -> None:
+        """Log in."""
+        click.echo("logged in")
+
+    own = root.dut.own
+    client = OwnClient(own._channel, own._node)
+    client.cli = lambda: base  # type: ignore[method-assign]
+    root.dut.children["own"] = client
+    run_words(root, ["dut", "own"])
+    assert capsys.readouterr().out == "logged in\n"
+    run_words(root, ["dut", "own", "--help"])
+    assert "Log in." in capsys.readouterr().out
+
+
 def test_j_lists(root: CompositeClient, capsys: pytest.CaptureFixture[str]) -> None:
     """`j` alone lists the children with their descriptions, `j dut relay` the methods."""
     run_words(root, ["dut"])

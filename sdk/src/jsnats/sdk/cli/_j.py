@@ -83,7 +83,8 @@ def _check_dots(client: DriverClient, word: str, prog: str) -> None:
 
 def _run_found(client: DriverClient, words: list[str], prog: str) -> object:
     command = client.cli()
-    if words not in ([], ["--help"]):
+    alone = getattr(command, "invoke_without_command", False)  # it says that no words are words, too
+    if words not in ([], ["--help"]) or (alone and not words):
         return command.main(words, prog_name=prog, standalone_mode=False)
     command.main(["--help"], prog_name=prog, standalone_mode=False)
     # A driver's own command knows nothing of the children below it.
