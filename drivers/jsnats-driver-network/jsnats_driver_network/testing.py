@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import socket
 import socketserver
 import struct
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin") if shutil.which("ssh-keygen") else None
+"""An absolute path, on which it insists; None if it is not installed."""
 
 Talk = Callable[[socket.socket], object]
 
@@ -81,6 +89,49 @@ def websocket_service(talk: Callable[[Any], Any], **options: Any) -> Iterator[in
         finally:
             server.shutdown()
             thread.join()
+
+
+@dataclass(frozen=True)
+class SshBoard:
+    """An ssh server of its own, as a board has it: its port, the key that opens it, and the file with its host key."""
+
+    port: int
+    key: Path
+    host_key: Path
+
+
+@contextmanager
+def sshd(folder: Path, kind: str = "ed25519") -> Iterator[SshBoard]:
+    """Run sshd for this user, with new keys in the folder, those of the user of this kind."""
+    if os.geteuid() == 0:
+        Path("/run/sshd").mkdir(exist_ok=True)
+    for name, each in (("host", "ed25519"), ("user", kind)):
+        subprocess.run(["ssh-keygen", "-q", *_kind(each), "-N", "", "-C", "", "-f", folder / name], check=True)
+    options = {
+        "HostKey": folder / "host",
+        "AuthorizedKeysFile": folder / "user.pub",
+        "PidFile": "none",
+        "StrictModes": "no",
+        "UsePAM": "no",
+        "PasswordAuthentication": "no",
+        "PermitRootLogin": "yes",
+        "Subsystem": "sftp internal-sftp",
+    }
+    (folder / "config").write_text("".join(f"{key} {value}\n" for key, value in options.items()))
+
+    def talk(connection: socket.socket) -> None:
+        # In inetd mode it serves one connection on its stdin: no port to guess, no start to wait for.
+        with (folder / "log").open("ab") as log:
+            command = [str(SSHD), "-i", "-e", "-f", str(folder / "config")]
+            subprocess.run(command, stdin=connection.fileno(), stdout=connection.fileno(), stderr=log, check=False)
+
+    with tcp_service(talk) as port:
+        yield SshBoard(port, folder / "user", folder / "host.pub")
+
+
+def _kind(kind: str) -> list[str]:
+    name, _, bits = kind.partition("-")
+    return ["-t", name, *(["-b", bits] if bits else [])]
 
 
 @contextmanager

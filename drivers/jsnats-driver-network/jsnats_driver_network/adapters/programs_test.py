@@ -10,7 +10,6 @@ import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -18,9 +17,7 @@ import pytest
 from jsnats.common.utils import serve
 from jsnats_driver_network.adapters import FabricAdapter, TcpPortforwardAdapter
 from jsnats_driver_network.driver import DbusNetwork, TcpNetwork
-from jsnats_driver_network.testing import tcp_service
-
-SSHD = "/usr/sbin/sshd"  # it insists on an absolute path
+from jsnats_driver_network.testing import SSHD, SshBoard, sshd
 
 
 def needs(*programs: str) -> pytest.MarkDecorator:
@@ -29,43 +26,13 @@ def needs(*programs: str) -> pytest.MarkDecorator:
     return pytest.mark.skipif(bool(missing), reason=f"not installed: {', '.join(missing)}")
 
 
-@dataclass
-class Board:
-    """An ssh server of its own, as a board has it, and the key that opens it."""
-
-    port: int
-    key: Path
-
-
 @pytest.fixture
-def board(tmp_path: Path) -> Iterator[Board]:
+def board(tmp_path: Path) -> Iterator[SshBoard]:
     """A real sshd with keys of its own."""
-    if not (Path(SSHD).exists() and shutil.which("ssh-keygen")):
+    if not SSHD:
         pytest.skip("sshd is not installed")
-    if os.geteuid() == 0:
-        Path("/run/sshd").mkdir(exist_ok=True)
-    for name in ("host", "user"):
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / name], check=True)
-    shutil.copy(tmp_path / "user.pub", tmp_path / "authorized")
-    options = {
-        "HostKey": tmp_path / "host",
-        "AuthorizedKeysFile": tmp_path / "authorized",
-        "PidFile": "none",
-        "StrictModes": "no",
-        "UsePAM": "no",
-        "PasswordAuthentication": "no",
-        "PermitRootLogin": "yes",
-    }
-    (tmp_path / "config").write_text("".join(f"{key} {value}\n" for key, value in options.items()))
-
-    def talk(connection: socket.socket) -> None:
-        # In inetd mode it serves one connection on its stdin: no port to guess, no start to wait for.
-        with (tmp_path / "log").open("ab") as log:
-            command = [SSHD, "-i", "-e", "-f", str(tmp_path / "config")]
-            subprocess.run(command, stdin=connection.fileno(), stdout=connection.fileno(), stderr=log, check=False)
-
-    with tcp_service(talk) as port:
-        yield Board(port, tmp_path / "user")
+    with sshd(tmp_path) as board:
+        yield board
 
 
 @contextmanager
@@ -75,7 +42,7 @@ def forwarded(port: int) -> Iterator[tuple[str, int]]:
         yield address
 
 
-def ssh(board: Board, address: tuple[str, int], *words: str) -> list[str]:
+def ssh(board: SshBoard, address: tuple[str, int], *words: str) -> list[str]:
     """The command line of ssh to an address, without the configuration of this user."""
     options = ["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "LogLevel=ERROR", "BatchMode=yes"]
     flags = [flag for option in options for flag in ("-o", option)]
@@ -83,7 +50,7 @@ def ssh(board: Board, address: tuple[str, int], *words: str) -> list[str]:
 
 
 @needs("ssh")
-def test_ssh_over_a_forward(board: Board) -> None:
+def test_ssh_over_a_forward(board: SshBoard) -> None:
     """A command runs on the board, with its input, its output and its exit code."""
     with forwarded(board.port) as address:
         command = ssh(board, address, "read word; echo got $word; exit 7")
@@ -92,7 +59,7 @@ def test_ssh_over_a_forward(board: Board) -> None:
 
 
 @needs("ssh")
-def test_files_over_ssh(board: Board) -> None:
+def test_files_over_ssh(board: SshBoard) -> None:
     """8 MiB come back as they went."""
     data = os.urandom(8 << 20)
     with forwarded(board.port) as address:
@@ -100,7 +67,7 @@ def test_files_over_ssh(board: Board) -> None:
     assert done.stdout == data
 
 
-def test_fabric(board: Board) -> None:
+def test_fabric(board: SshBoard) -> None:
     """A Fabric connection runs commands, and may be closed and opened again."""
     with serve(TcpNetwork(host="127.0.0.1", port=board.port)) as client:
         keys = {"key_filename": str(board.key), "look_for_keys": False, "allow_agent": False}
