@@ -119,7 +119,10 @@ class DriverClient(ResourceMethods):
         return job
 
     def cli(self) -> click.Command:
-        """The command that `j` runs for this driver: here, one sub-command for each exported method."""
+        """The command that `j` runs for this driver: here, one sub-command for each exported method.
+
+        Without words `j` shows its help, or runs it if it is a group made with `invoke_without_command=True`.
+        """
         from jsnats.sdk.cli import methods_command
 
         return methods_command(self)
