@@ -11,6 +11,7 @@ import socket
 import struct
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 from jsnats.schemas import CHUNK, CLOSE, END, MESSAGE
@@ -126,7 +127,8 @@ class LocalEnd(asyncio.Protocol, Taker):
             return
         self.transport.write(body)
         if mark in (END, CLOSE):
-            self.transport.write_eof()
+            with suppress(OSError):  # the local side has reset it, which the loop is about to tell
+                self.transport.write_eof()
         if self._full:
             self._unused += size
         else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
+import struct
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, cast
@@ -43,9 +44,11 @@ class Stream:
 
 
 @asynccontextmanager
-async def carried(stream: Stream) -> AsyncIterator[tuple[LocalEnd, socket.socket, asyncio.Task[None]]]:
+async def carried(
+    stream: Stream, pair: Callable[[], tuple[socket.socket, socket.socket]] = socket.socketpair
+) -> AsyncIterator[tuple[LocalEnd, socket.socket, asyncio.Task[None]]]:
     """A local end at work, the socket of the program at its other side, and the task that carries."""
-    ours, theirs = socket.socketpair()
+    ours, theirs = pair()
     ours.setblocking(False)
     theirs.setblocking(False)
     loop = asyncio.get_running_loop()
@@ -181,3 +184,21 @@ class Scarce(socket.socket):
             return super().accept()
         self.refused = True
         raise OSError(errno.EMFILE, "Too many open files")
+
+
+def tcp_pair() -> tuple[socket.socket, socket.socket]:
+    """Both ends of a connection."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        theirs = socket.create_connection(server.getsockname())
+        return server.accept()[0], theirs
+
+
+async def test_an_end_for_a_program_that_has_reset_is_no_fault() -> None:
+    """The exporter's end comes before the loop has seen the reset: nothing is raised, and the connection is over."""
+    async with carried(Stream(), tcp_pair) as (local, theirs, task):
+        await condition(lambda: hasattr(local, "_pipe"))
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        theirs.close()
+        local.on_bytes(b"", END)
+        await local.closed.wait()
+        await task
