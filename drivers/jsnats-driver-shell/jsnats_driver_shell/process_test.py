@@ -1,13 +1,15 @@
 import asyncio
 import os
 import signal
+import subprocess
 import sys
 from contextlib import aclosing
+from typing import Any
 
 import pytest
 
 from .common import ShellPiece
-from .process import AHEAD, LONGEST, Lines, Process, running
+from .process import AHEAD, LONGEST, Lines, Process, leashed, running
 
 
 def fed(*chunks: bytes) -> list[str]:
@@ -105,3 +107,55 @@ async def test_a_signal_is_a_return_code_of_the_shell() -> None:
     async with running(["bash", "-c", "kill $$"], env=dict(os.environ), cwd=None, timeout_s=60) as process:
         pieces = [piece async for piece in process.pieces()]
     assert pieces == [ShellPiece(returncode=143)]
+
+
+async def said(argv: list[str], **options: Any) -> list[ShellPiece]:
+    """All pieces of a command."""
+    async with running(argv, env=dict(os.environ), cwd=None, timeout_s=60, **options) as process:
+        return [piece async for piece in process.pieces()]
+
+
+async def test_a_program_that_wants_a_terminal_has_one() -> None:
+    """Its stderr is a terminal when that was asked for, its stdout never; what it says arrives to the end."""
+    argv = ["bash", "-c", "[ -t 2 ]; a=$?; [ -t 1 ]; b=$?; echo $a$b >&2; echo out; exit 3"]
+    assert "".join(piece.stderr for piece in await said(argv)) == "11\n"
+    pieces = await said(argv, terminal=True)
+    assert "".join(piece.stderr for piece in pieces) == "01\r\n"
+    assert "".join(piece.stdout for piece in pieces) == "out\n"
+    assert pieces[-1].returncode == 3
+
+
+async def test_a_command_is_asked_before_it_is_killed() -> None:
+    """terminate() lets it do what it does at SIGTERM; one that ignores that is killed at the end of the block."""
+    for trap, expected in (("echo bye; exit 5", 5), ("", None)):
+        argv = ["bash", "-c", f"trap '{trap}' TERM; echo ready; while :; do sleep 0.01; done"]
+        async with (
+            running(argv, env=dict(os.environ), cwd=None, timeout_s=None) as process,
+            aclosing(process.pieces()) as pieces,
+        ):
+            assert await anext(pieces) == ShellPiece(stdout="ready\n")
+            await process.terminate(20 if trap else 0.1)
+            assert process._process
+            assert process._process.returncode == expected
+        assert process._process.returncode in (5, -signal.SIGKILL)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel of Linux does it")
+def test_a_leashed_program_dies_with_its_starter() -> None:
+    """Even when that is killed."""
+    code = (
+        "import subprocess, sys; from jsnats_driver_shell.process import leashed\n"
+        "subprocess.run(leashed(['bash', '-c', 'echo $$; exec sleep 1000']))"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as starter:
+        assert starter.stdout
+        assert int(starter.stdout.readline())
+        starter.kill()
+        assert starter.stdout.read() == ""  # at its end when nobody has it any more: the test's timeout is for that
+
+
+async def test_a_leashed_program_that_is_not_there() -> None:
+    """The exit code says so, and a line why."""
+    pieces = await said(leashed(["/no/such/program"]))
+    assert "cannot run /no/such/program: No such file" in "".join(piece.stderr for piece in pieces)
+    assert pieces[-1].returncode == 1
