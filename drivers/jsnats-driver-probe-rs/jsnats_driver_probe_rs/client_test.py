@@ -109,7 +109,7 @@ def test_rtt_is_read_until_one_leaves(client, bench, monkeypatch):
     monkeypatch.undo()
     pieces.close()
     client.reset()
-    assert not is_alive(bench.calls()[-2]["pid"])
+    assert not bench.is_running()
 
 
 def test_firmware_that_panics_is_an_error(client, bench, tmp_path):
@@ -132,7 +132,7 @@ def test_a_real_gdb_debugs_a_real_core(client, bench):
             assert "0x4:\t0x00000009" in said
             client.reset()  # at once: the probe is free
     assert [each["arguments"][0] for each in bench.calls()] == ["download", "gdb", "reset", "gdb", "reset"]
-    assert not is_alive(bench.calls()[-2]["pid"])
+    assert not bench.is_running()
 
 
 @debugged
@@ -192,7 +192,7 @@ def test_a_server_that_does_not_come_is_given_up(bench):
         client.stream() as stream,
     ):
         stream.receive()
-    assert not is_alive(bench.pid())
+    assert not bench.is_running()
 
 
 @contextmanager
@@ -211,6 +211,7 @@ def agent(name):
 def test_nothing_outlives_an_agent_that_is_killed(bench, monkeypatch):
     """SIGKILL of the agent is the end of probe-rs."""
     monkeypatch.setenv("PATH", str(bench.folder), prepend=":")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(bench.folder))
     with agent("killed") as (process, client):
         pieces = client.attach(elf(firmware()))
         assert next(pieces).startswith("beat 0")

@@ -11,7 +11,7 @@ import jsnats_driver_probe_rs
 from jsnats.agent import load
 
 from .driver import ProbeRs
-from .testing import Bench, elf, firmware, intel_hex, is_alive, until
+from .testing import Bench, elf, firmware, intel_hex, until
 
 
 @pytest.fixture
@@ -162,7 +162,7 @@ async def test_a_command_that_hangs_is_killed_after_its_time(bench):
     bench.break_by("hangs")
     with pytest.raises(TimeoutError, match="probe-rs erase did not end within 0.5 s and was killed"):
         await probe(bench, timeout=0.5).erase()
-    assert not bench.calls() or not is_alive(bench.pid())
+    assert not bench.is_running()
 
 
 async def test_a_cancelled_command_is_killed(bench):
@@ -174,7 +174,7 @@ async def test_a_cancelled_command_is_killed(bench):
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call
-    assert not is_alive(bench.pid())
+    assert not bench.is_running()
     bench.break_by("")
     await driver.reset_target()
 

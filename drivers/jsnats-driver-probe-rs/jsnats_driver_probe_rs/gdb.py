@@ -18,8 +18,7 @@ from .output import Told, failure
 from .tool import Tool
 
 _POLL_S = 0.05
-_AGAIN = re.compile(rb"(\$[^$#]*#[0-9a-fA-F]{2})\1+")
-"""A packet that gdb has repeated every 2 s while the server started. Each would be answered, and gdb is lost then."""
+_PACKET = re.compile(rb"(\$[^$#]*#[0-9a-fA-F]{2})")
 _LEAVE_S = 1.0
 """How long the server may take to see that gdb has gone, upon which it lets the target run."""
 _DEATH_S = 2.0
@@ -47,13 +46,34 @@ async def gdb_connection(tool: Tool) -> AsyncGenerator[ByteStream, None]:
             code.cancel()
 
 
+class Once:
+    """Leaves out the first packet where it comes again: gdb says it every 2 s while the server starts. Each would be
+    answered, and gdb takes the second answer for that to its next packet."""
+
+    def __init__(self) -> None:
+        self._first = b""
+        self._over = False
+
+    def __call__(self, data: bytes) -> bytes:
+        """What of it is to be sent."""
+        return data if self._over else b"".join(part for part in _PACKET.split(data) if self._is_new(part))
+
+    def _is_new(self, part: bytes) -> bool:
+        if not part.startswith(b"$"):
+            return True
+        if part == self._first:
+            return self._over
+        self._over, self._first = bool(self._first), self._first or part
+        return True
+
+
 class _Served(ByteStream):
     """The connection, whose end is an error when it is the end of the server."""
 
     def __init__(self, stream: SocketStream, code: asyncio.Task[int], told: Told) -> None:
         self._stream, self._code, self._told = stream, code, told
         self._left = asyncio.get_running_loop().create_future()
-        self._begun = False
+        self._once = Once()
 
     async def receive(self, max_bytes: int = 65536) -> bytes:
         """Return what has come. Raises ConnectionError, EndOfStream."""
@@ -68,9 +88,8 @@ class _Served(ByteStream):
 
     async def send(self, item: bytes) -> None:
         """Send all of it."""
-        if not self._begun:
-            item, self._begun = _AGAIN.sub(rb"\1", item), True
-        await self._stream.send(item)
+        if rest := self._once(item):
+            await self._stream.send(rest)
 
     async def send_eof(self) -> None:
         """gdb has left."""

@@ -52,6 +52,10 @@ class Bench:
         kept = self.folder / "calls.jsonl"
         return [json.loads(line) for line in kept.read_text().splitlines()] if kept.exists() else []
 
+    def is_running(self) -> bool:
+        """Say whether any run has not ended."""
+        return any(is_alive(each["pid"]) for each in self.calls())
+
     def pid(self) -> int:
         """Of the last run, which may have ended."""
         return int(self.calls()[-1]["pid"])
