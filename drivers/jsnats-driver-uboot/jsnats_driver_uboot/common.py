@@ -35,10 +35,17 @@ class UbootCommandError(DriverOSError):
     def of(cls, result: CommandResult) -> Self:
         """The error of that result."""
         said = result.output.strip().splitlines()
-        text = f"{result.command!r} ended with {result.status}" + (f": {said[-1]}" if said else ", and said nothing")
+        text = f"{short(result.command)} ended with {result.status}" + (
+            f": {said[-1]}" if said else ", and said nothing"
+        )
         return cls(text, detail=result.model_dump(), cause=cls.__name__)
 
     @property
     def result(self) -> CommandResult:
         """Command, status and output."""
         return CommandResult.model_validate(self.detail)
+
+
+def short(command: str) -> str:
+    """A command as an error shows it."""
+    return repr(command if len(command) <= 80 else f"{command[:77]}...")

@@ -11,7 +11,7 @@ from pydantic.dataclasses import dataclass
 from jsnats.common.exceptions import ConfigurationError
 from jsnats.driver import Driver, export, methods_of
 
-from .common import CommandResult, DhcpInfo, UbootCommandError
+from .common import CommandResult, DhcpInfo, UbootCommandError, short
 from .env import assignment, checked_line, variables
 from .sessions import Sessions
 
@@ -83,14 +83,14 @@ class UbootConsole(Driver):
         console is gone; ValueError for what is no whole line; NotImplementedError to check where there is no `$?`.
         """
         checked_line(command, "the command")
-        async with self._sessions.shell(timeout, f"{command!r} has not ended") as shell:
+        async with self._sessions.shell(timeout, f"{short(command)} has not ended") as shell:
             return await (shell.check(command.strip()) if check else shell.run(command.strip()))
 
     @export
     async def boot(self, command: str = "boot", timeout: Seconds = 10) -> None:
         """Give a command that does not come back: boot, bootm, go, reset. Raises as `run`."""
         checked_line(command, "the command")
-        async with self._sessions.shell(timeout, f"{command!r} has not begun") as shell:
+        async with self._sessions.shell(timeout, f"{short(command)} has not begun") as shell:
             await shell.start(command.strip())
 
     @export

@@ -15,8 +15,8 @@ T = TypeVar("T")
 
 LIMIT: Final = 1 << 20
 """Bytes that are kept; a command that says more is ended."""
-LOOK_S: Final = 1.0
-"""After such a silence it is asked whether the console is still there."""
+LOOK_S: Final = 0.4
+"""After such a silence it is asked whether the console is still there; shorter than whatever waits here in steps."""
 TELL_S: Final = 0.5
 SHOWN: Final = 200
 """Characters of a console that an error shows."""
@@ -33,12 +33,12 @@ class Link:
         self._serial = serial
         self._stream = stream
         self._tell = tell
-        self._begin = self._told = time.monotonic()
+        self._told = time.monotonic()
 
     @classmethod
     @asynccontextmanager
     async def attach(cls, serial: Any, tell: Tell) -> AsyncGenerator[Link, None]:
-        """Attach as its writer; `tell` is told now and then how long that is, and the last line that came.
+        """Attach as its writer; `tell` is told now and then how many bytes came, and the last line of them.
 
         Raises ConnectionError or TimeoutError when it is not there, DriverError when somebody else types.
         """
@@ -86,7 +86,7 @@ class Link:
         if now - self._told >= TELL_S:
             self._told = now
             lines = text_of(self.said[-SHOWN:]).split("\n")
-            self._tell(round(now - self._begin, 1), None, next((line for line in lines[::-1] if line.strip()), ""))
+            self._tell(len(self.said), None, next((line for line in lines[::-1] if line.strip()), ""))
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from anyio import move_on_after
 from jsnats.driver import Driver
 
 from .common import UbootCommandError
-from .link import Link, Tell, text_of
+from .link import Link, Tell
 from .shell import Shell
 
 LEAVE_S: Final = 2.0
@@ -43,8 +43,11 @@ class Sessions:
                 async with asyncio.timeout(timeout):
                     yield shell
             except TimeoutError as error:
+                if not shell.woken:
+                    raise TimeoutError(f"no {self._prompt!r} to type at: reboot() gets there; {link.last}") from error
+                told = link.last
                 await _leave(shell)
-                raise TimeoutError(f"{failure} after {timeout:g} s; {link.last}") from error
+                raise TimeoutError(f"{failure} after {timeout:g} s; {told}") from error
             except (UbootCommandError, ConnectionError):  # it is at the prompt, or boots, or is gone
                 raise
             except (asyncio.CancelledError, OSError, ValueError):
@@ -66,8 +69,7 @@ class Sessions:
                     try:
                         async with self._attached() as link:
                             try:
-                                await Shell(link, self._prompt).stop_autoboot(key)
-                                return text_of(link.said)
+                                return await Shell(link, self._prompt).stop_autoboot(key)
                             finally:
                                 told = link.last
                     except (ConnectionError, TimeoutError) as error:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Callable
 from typing import Final
 
-from anyio import move_on_after
+from anyio import fail_after, move_on_after
 
-from .common import CommandResult, UbootCommandError
+from .common import CommandResult, UbootCommandError, short
 from .env import checked_name
 from .link import Link, text_of
 
@@ -22,13 +23,15 @@ ENTER: Final = b"\r"
 BELL: Final = b"\a"
 AGAIN_S: Final = 1.0
 """How long to wait for a prompt before Ctrl-C is typed again."""
+WAKE_S: Final = 10.0
+"""How long U-Boot may take to come to its prompt before a command."""
 ECHO_S: Final = 2.0
 """How long a character may take to come back."""
 KEY_S: Final = 0.1
 """Time between two keys that are to stop the autoboot: all that come while U-Boot starts are looked at together."""
 QUIET_S: Final = 0.3
 """A prompt is answered to when nothing has come for so long: keys may have been pressed that it still answers."""
-ANSWER_S: Final = 10.0
+ANSWER_S: Final = 5.0
 PIECES: Final = (16, 1, 1)
 """Characters that are typed before they are read back, at each attempt: 16 is the FIFO of the most common UART."""
 
@@ -41,38 +44,43 @@ class Garbled(OSError):
 
 
 class Shell:
-    """U-Boot on a link."""
+    """U-Boot on a link. `woken` says that it was at its prompt."""
 
     def __init__(self, link: Link, prompt: str) -> None:
         self.link = link
+        self.woken = False
         self._prompt = re.escape(prompt.strip().encode())
+        self._in_line = re.compile(rb"(?:\A|[\r\n])" + self._prompt)
         self._at_end = re.compile(rb"(?:\A|[\r\n])" + self._prompt + rb" *\Z")
 
     # ------------------------------------------------------------------ to the prompt
 
-    async def stop_autoboot(self, key: bytes) -> None:
-        """Press the key until U-Boot answers to a command."""
+    async def stop_autoboot(self, key: bytes) -> str:
+        """Press the key until U-Boot answers to a command; return what was said until the prompt."""
         while True:
-            await self._press(key, KEY_S)
+            await self._press(key, KEY_S, self._shown)
+            end = len(self.link.said)
             await self._settle()
             with move_on_after(ANSWER_S):
                 try:
                     await self.run("")
-                except (Garbled, ValueError):
+                except (Garbled, TimeoutError, ValueError):
                     continue  # no prompt then, it only looked like one
-                return
+                return text_of(self.link.said[:end])
 
     async def wake(self) -> None:
-        """End what runs, drop what was typed, and be at the prompt."""
-        await self._press(CTRL_C, AGAIN_S)
+        """End what runs, drop what was typed, and be at the prompt. Raises TimeoutError if there is none."""
+        with fail_after(WAKE_S):
+            await self._press(CTRL_C, AGAIN_S, self._prompted)
+        self.woken = True
 
-    async def _press(self, key: bytes, wait_s: float) -> None:
-        """Press it until a prompt comes."""
+    async def _press(self, key: bytes, wait_s: float, found: Callable[[int], bool]) -> None:
+        """Press it until that is found in what came since."""
         start = len(self.link.said)
         while True:
             await self.link.send(key)
             with move_on_after(wait_s):
-                await self.link.until(lambda: self._prompted(start))
+                await self.link.until(lambda: found(start))
                 return
 
     async def _settle(self) -> None:
@@ -81,6 +89,10 @@ class Shell:
                 await self.link.more()
             if quiet.cancelled_caught:
                 return
+
+    def _shown(self, start: int) -> bool:
+        """Whether a prompt came behind `start`; keys that were pressed may stand at it."""
+        return bool(self._in_line.search(self.link.said, start))
 
     def _prompted(self, start: int) -> bool:
         """Whether the last that was said behind `start` is the prompt."""
@@ -134,14 +146,14 @@ class Shell:
         while True:
             with move_on_after(AGAIN_S):
                 return await self.link.until(lambda: self._end(command, ended, start))
+            told = self.link.last
             if await self._wants_input(start):
-                said = text_of(self.link.said[start:]).strip()[-200:]
-                raise ValueError(f"U-Boot does not take {command!r} as a whole line; it said {said!r}")
+                raise ValueError(f"U-Boot does not take {short(command)} as a whole line; {told}")
 
     def _end(self, command: str, ended: re.Pattern[bytes], start: int) -> re.Match[bytes] | None:
         said = self.link.said
         if _RESET.search(said, max(start, self.link.fresh - 100)):
-            raise ConnectionResetError(f"the board was reset while it ran {command!r}; {self.link.last}")
+            raise ConnectionResetError(f"the board was reset while it ran {short(command)}; {self.link.last}")
         return ended.search(said, max(start, len(said) - len(self._prompt) - 200))
 
     async def _wants_input(self, start: int) -> bool:
@@ -162,7 +174,7 @@ class Shell:
             await self.wake()
             if await self._echoed(line.encode(), size):
                 return
-        raise Garbled(f"the console does not give back what is typed, {line!r}; {self.link.last}")
+        raise Garbled(f"the console does not give back what is typed, {short(line)}; {self.link.last}")
 
     async def _echoed(self, line: bytes, size: int) -> bool:
         start = len(self.link.said)

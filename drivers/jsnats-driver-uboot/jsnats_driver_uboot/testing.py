@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import tty
+import zlib
 from collections.abc import Generator
 from dataclasses import field
 from pathlib import Path
@@ -26,6 +27,19 @@ _BOARDS: Final[dict[Arch, tuple[str, ...]]] = {
 _CARDS: Final[dict[Arch, str]] = {"arm64": "virtio-net-pci,romfile=", "x86": "e1000,romfile="}
 
 
+_BANK: Final = 64 << 20
+_ENVIRONMENT: Final = 0x40000
+
+
+def write_environment(path: Path, **variables: str) -> None:
+    """Make the flash file of an arm64 board whose whole environment that is."""
+    data = b"".join(f"{name}={value}".encode() + b"\0" for name, value in variables.items())
+    data = data.ljust(_ENVIRONMENT - 4, b"\0")
+    with path.open("wb") as file:
+        file.write(zlib.crc32(data).to_bytes(4, "little") + data)
+        file.truncate(_BANK)
+
+
 def missing(arch: Arch) -> str:
     """Say what of a board is not installed, "" if all of it is."""
     command = _BOARDS[arch]
@@ -38,7 +52,7 @@ class QemuPower(SwitchInterface):
     """Power of a board of QEMU that runs U-Boot: each time it is switched on, it is a new process.
 
     `console` is the socket that its serial port is on; without it the port is a pty, `port`, which stays when the board
-    is off, as a USB adapter does. `flash` is a file of 64 MiB for the environment of the arm64 board.
+    is off, as a USB adapter does. `flash` is a file of `write_environment`, for the arm64 board.
     """
 
     arch: Arch = "arm64"
@@ -49,6 +63,7 @@ class QemuPower(SwitchInterface):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.process: subprocess.Popen[bytes] | None = None
+        self.fault: Exception | None = None
         self._wires = () if self.console else os.openpty()
         self.port = ""
         if self._wires:
@@ -56,7 +71,9 @@ class QemuPower(SwitchInterface):
             self.port = os.ttyname(self._wires[1])
 
     def on(self) -> None:
-        """Start it."""
+        """Start it, or raise `fault` if a test has set one."""
+        if self.fault:
+            raise self.fault
         if not self.is_on():
             wire = self._wires[0] if self._wires else subprocess.DEVNULL
             self.process = subprocess.Popen(self._command(), stdin=wire, stdout=wire)
@@ -79,6 +96,10 @@ class QemuPower(SwitchInterface):
 
     async def stop(self) -> None:
         """Leave nothing behind."""
+        self.unplug()
+
+    def unplug(self) -> None:
+        """Kill it and take the serial adapter away, for good."""
         self.off()
         for wire in self._wires:
             os.close(wire)
