@@ -8,11 +8,10 @@ from typing import Annotated, Final
 from pydantic import AfterValidator, Field
 from pydantic.dataclasses import dataclass
 
-from jsnats.common.exceptions import ConfigurationError
 from jsnats.driver import Driver, export, methods_of
 
 from .common import CommandResult, DhcpInfo, UbootCommandError, short
-from .env import assignment, checked_line, variables
+from .env import assignment, checked_command, checked_line, variables
 from .sessions import Sessions
 
 _NEEDED: Final = {"power": ("on", "off"), "serial": ("connect",)}
@@ -44,10 +43,10 @@ class UbootConsole(Driver):
         super().__post_init__()
         for name, methods in _NEEDED.items():
             if name not in self.children:
-                raise ConfigurationError(f"UbootConsole needs a child {name}: a driver, or a ref to one")
+                raise ValueError(f"UbootConsole needs a child {name}: a driver, or a ref to one")
             if missing := [each for each in methods if each not in methods_of(type(self.children[name]))]:
                 kind = type(self.children[name]).__name__
-                raise ConfigurationError(f"the child {name} of UbootConsole is a {kind}, which lacks {missing[0]}()")
+                raise ValueError(f"the child {name} of UbootConsole is a {kind}, which lacks {missing[0]}()")
         self._sessions = Sessions(self.children["serial"], self.prompt, self.report_progress)
 
     @classmethod
@@ -82,16 +81,16 @@ class UbootConsole(Driver):
         it has not ended after `timeout` s, and ends it with Ctrl-C; ConnectionError when the board was reset, or the
         console is gone; ValueError for what is no whole line; NotImplementedError to check where there is no `$?`.
         """
-        checked_line(command, "the command")
-        async with self._sessions.shell(timeout, f"{short(command)} has not ended") as shell:
-            return await (shell.check(command.strip()) if check else shell.run(command.strip()))
+        line = checked_command(command)
+        async with self._sessions.shell(timeout, f"{short(line)} has not ended") as shell:
+            return await (shell.check(line) if check else shell.run(line))
 
     @export
     async def boot(self, command: str = "boot", timeout: Seconds = 10) -> None:
         """Give a command that does not come back: boot, bootm, go, reset. Raises as `run`."""
-        checked_line(command, "the command")
-        async with self._sessions.shell(timeout, f"{short(command)} has not begun") as shell:
-            await shell.start(command.strip())
+        line = checked_command(command)
+        async with self._sessions.shell(timeout, f"{short(line)} has not begun") as shell:
+            await shell.start(line)
 
     @export
     async def get_env(self, name: str, timeout: Seconds = 10) -> str | None:

@@ -19,6 +19,13 @@ def checked_line(text: str, what: str) -> str:
     return text
 
 
+def checked_command(command: str) -> str:
+    """Return the command without the spaces around it. Raises ValueError; an empty one repeats the last there was."""
+    if not (line := checked_line(command, "the command").strip(" ")):
+        raise ValueError("the command is empty")
+    return line
+
+
 def checked_name(name: str) -> str:
     """Return the name of a variable. Raises ValueError for one that the shell would take for something else."""
     if not _NAME.fullmatch(name):

@@ -13,7 +13,7 @@ from jsnats.driver import Driver
 
 from .common import UbootCommandError
 from .link import Link, Tell
-from .shell import Shell
+from .shell import BURST, Shell
 
 LEAVE_S: Final = 2.0
 """How long a call that was cut short waits for the prompt that its Ctrl-C brings."""
@@ -30,6 +30,7 @@ class Sessions:
         self._serial = serial
         self._prompt = prompt
         self._tell = tell
+        self._burst = BURST
 
     @asynccontextmanager
     async def shell(self, timeout: float, failure: str) -> AsyncGenerator[Shell, None]:
@@ -38,10 +39,11 @@ class Sessions:
         Raises TimeoutError, which says what `failure` that is and the last the console said.
         """
         async with self.turn, self._attached() as link:
-            shell = Shell(link, self._prompt)
+            shell = Shell(link, self._prompt, self._burst)
             try:
                 async with asyncio.timeout(timeout):
                     yield shell
+                self._burst = shell.burst  # what this console has lost once, it loses again
             except TimeoutError as error:
                 if not shell.woken:
                     raise TimeoutError(f"no {self._prompt!r} to type at: reboot() gets there; {link.last}") from error

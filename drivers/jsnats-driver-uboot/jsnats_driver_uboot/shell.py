@@ -25,15 +25,17 @@ AGAIN_S: Final = 1.0
 """How long to wait for a prompt before Ctrl-C is typed again."""
 WAKE_S: Final = 10.0
 """How long U-Boot may take to come to its prompt before a command."""
-ECHO_S: Final = 2.0
+ECHO_S: Final = 1.0
 """How long a character may take to come back."""
 KEY_S: Final = 0.1
 """Time between two keys that are to stop the autoboot: all that come while U-Boot starts are looked at together."""
 QUIET_S: Final = 0.3
 """A prompt is answered to when nothing has come for so long: keys may have been pressed that it still answers."""
 ANSWER_S: Final = 5.0
-PIECES: Final = (16, 1, 1)
-"""Characters that are typed before they are read back, at each attempt: 16 is the FIFO of the most common UART."""
+BURST: Final = 16
+"""Characters that are typed before they are read back: the FIFO of the most common UART. One at a time where some of
+them are lost."""
+ATTEMPTS: Final = 3
 
 _RESET = re.compile(rb"[\r\n](Hit any key to stop autoboot|Autoboot in \d+)")
 _CONTINUED = re.compile(rb"[\r\n]> \Z")
@@ -44,11 +46,12 @@ class Garbled(OSError):
 
 
 class Shell:
-    """U-Boot on a link. `woken` says that it was at its prompt."""
+    """U-Boot on a link. `woken` says that it was at its prompt, `burst` how many characters are typed at once."""
 
-    def __init__(self, link: Link, prompt: str) -> None:
+    def __init__(self, link: Link, prompt: str, burst: int = BURST) -> None:
         self.link = link
         self.woken = False
+        self.burst = burst
         self._prompt = re.escape(prompt.strip().encode())
         self._in_line = re.compile(rb"(?:\A|[\r\n])" + self._prompt)
         self._at_end = re.compile(rb"(?:\A|[\r\n])" + self._prompt + rb" *\Z")
@@ -170,10 +173,11 @@ class Shell:
 
     async def _type(self, line: str) -> None:
         """Have a line stand at the prompt, each character of it."""
-        for size in PIECES:
+        for _ in range(ATTEMPTS):
             await self.wake()
-            if await self._echoed(line.encode(), size):
+            if await self._echoed(line.encode(), self.burst):
                 return
+            self.burst = 1
         raise Garbled(f"the console does not give back what is typed, {short(line)}; {self.link.last}")
 
     async def _echoed(self, line: bytes, size: int) -> bool:
