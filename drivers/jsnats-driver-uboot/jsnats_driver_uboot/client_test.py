@@ -102,14 +102,8 @@ def test_an_autoboot_that_cannot_be_stopped_is_told(tmp_path):
     with pty_board(autoboot_key=" ") as (driver, uboot):
         write_environment(tmp_path / "flash", bootdelay="-2", bootcmd="echo booting; sleep 1000")
         driver.children["power"].flash = str(tmp_path / "flash")  # type: ignore[attr-defined]
-        with pytest.raises(DriverTimeout, match=r"no '=> ' 3 s after power-on; the last it said: .*booting.*bootdelay"):
-            uboot.reboot(timeout=3)
-
-
-def test_another_prompt_is_not_taken_for_it():
-    """A wrong prompt in the configuration is a TimeoutError that shows what came."""
-    with pty_board(prompt="STM32MP> ") as (_, uboot), pytest.raises(DriverTimeout, match="STM32MP.*=>.*are prompt and"):
-        uboot.reboot(timeout=2)
+        with pytest.raises(DriverTimeout, match=r"no '=> ' 4 s after power-on; .*said.*bootdelay"):
+            uboot.reboot(timeout=4)
 
 
 def test_a_power_switch_that_fails_is_told():
@@ -306,20 +300,22 @@ def test_an_unplugged_adapter_is_told():
 
 def test_who_types_is_not_disturbed():
     """While somebody has the console open, a call is refused by name, and a reboot does not touch the power."""
-    with pty_board() as (_, uboot):
+    with pty_board() as (driver, uboot):
         uboot.power.on()
+        process = driver.children["power"].process  # type: ignore[attr-defined]
         with uboot.serial.stream():
             for call in (uboot.reboot, lambda: uboot.run("version")):
                 with pytest.raises(DriverError, match="tester has this console open"):
                     call()
-            assert uboot.power.is_on() is True
+        assert driver.children["power"].process is process  # type: ignore[attr-defined]
+        assert uboot.power.is_on() is True
         uboot.reboot()
 
 
 def test_no_uboot_is_told():
     """Without a prompt nothing is typed but Ctrl-C; the error says how to get there."""
     with pty_board() as (_, uboot), pytest.raises(DriverTimeout, match=r"no '=> ' to type at: reboot\(\)"):
-        uboot.run("version", timeout=2)
+        uboot.run("version", timeout=1)
 
 
 # ------------------------------------------------------------------ commands of j

@@ -16,6 +16,7 @@ from jsnats_driver_power.driver import MockPower
 from jsnats_driver_uboot.common import CommandResult, UbootCommandError
 from jsnats_driver_uboot.driver import UbootConsole
 from jsnats_driver_uboot.env import assignment, variables
+from jsnats_driver_uboot.link import Link
 from jsnats_driver_uboot.testing import QemuPower, missing
 
 REAL = pytest.mark.skipif(bool(missing("x86")), reason=missing("x86"))
@@ -155,17 +156,26 @@ async def test_a_console_that_does_not_echo(tmp_path):
 
 
 @REAL
-async def test_a_cancelled_command_leaves_a_prompt(tmp_path):
-    """The task that runs a command ends soon after it was cancelled, and Ctrl-C has ended the command."""
+async def test_what_is_cut_short_leaves_a_prompt(tmp_path):
+    """A command whose task is cancelled, or whose time is over, has been ended: the prompt takes keys."""
     async with board(tmp_path) as uboot:
-        running = asyncio.create_task(uboot.run("sleep 100", timeout=90))
+        running = asyncio.create_task(uboot.run("sleep 1000", timeout=900))
         while not uboot._sessions.turn.locked():  # noqa: ASYNC110 - a lock tells nobody
             await asyncio.sleep(0)
-        async with asyncio.timeout(30):
-            running.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await running
-            assert (await uboot.run("echo next")).output == "next"
+        await asyncio.sleep(0.1)  # begun or not: both have to end well
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        await _takes_keys(uboot)
+        with pytest.raises(TimeoutError, match="has not ended after 0.5 s"):
+            await uboot.run("sleep 1000", timeout=0.5)
+        await _takes_keys(uboot)
+
+
+async def _takes_keys(uboot: UbootConsole) -> None:
+    async with asyncio.timeout(30), Link.attach(uboot.children["serial"], uboot.report_progress) as link:
+        await link.send(b"#")
+        await link.until(lambda: b"#" in link.said)
 
 
 # ------------------------------------------------------------------ a U-Boot that nobody here has
@@ -184,30 +194,27 @@ class SimpleShell(Driver):
         """Be at the prompt."""
         to_us, from_them = anyio.create_memory_object_stream[bytes](100)
         to_them, from_us = anyio.create_memory_object_stream[bytes](100)
-        serving = asyncio.create_task(self._serve(from_them, to_them))
-        try:
-            async with StapledObjectStream(to_us, from_us) as stream:
+        async with from_them, to_them, StapledObjectStream(to_us, from_us) as stream:
+            serving = asyncio.create_task(self._serve(from_them, to_them))
+            try:
                 yield stream
-        finally:
-            serving.cancel()
-            await asyncio.wait({serving})
+            finally:
+                serving.cancel()
+                await asyncio.wait({serving})
 
     async def _serve(self, keys: Any, out: Any) -> None:
         line = b""
-        async with keys, out:
-            async for data in keys:
-                if data == b"\x03":
-                    line = b""
-                    await out.send(b"<INTERRUPT>\r\n=> ")
-                elif data == b"\r":
-                    said = [
-                        each.strip()[5:] + b"\r\n" for each in line.split(b";") if each.strip().startswith(b"echo ")
-                    ]
-                    line = b""
-                    await out.send(b"\r\n" + b"".join(said) + b"=> ")
-                else:
-                    line += data
-                    await out.send(data)
+        async for data in keys:
+            if data == b"\x03":
+                line = b""
+                await out.send(b"<INTERRUPT>\r\n=> ")
+            elif data == b"\r":
+                said = [each.strip()[5:] + b"\r\n" for each in line.split(b";") if each.strip().startswith(b"echo ")]
+                line = b""
+                await out.send(b"\r\n" + b"".join(said) + b"=> ")
+            else:
+                line += data
+                await out.send(data)
 
 
 async def test_without_hush_there_is_no_status():
@@ -218,3 +225,13 @@ async def test_without_hush_there_is_no_status():
         await uboot.run("echo a", check=True)
     with pytest.raises(NotImplementedError, match="hush"):
         await uboot.set_env({"x": "1"})
+
+
+async def test_another_prompt_is_not_taken_for_it():
+    """A wrong prompt in the configuration is a TimeoutError that shows the right one."""
+    children: dict[str, Driver] = {"power": MockPower(), "serial": SimpleShell()}
+    uboot = UbootConsole(children=children, prompt="STM32MP> ", off_time=0)
+    with pytest.raises(TimeoutError, match="no 'STM32MP> ' 1 s after power-on; .*=>.*; are prompt and"):
+        await uboot.reboot(timeout=1)
+    with pytest.raises(TimeoutError, match="no 'STM32MP> ' to type at: reboot"):
+        await uboot.run("echo a", timeout=0.5)

@@ -25,7 +25,7 @@ AGAIN_S: Final = 1.0
 """How long to wait for a prompt before Ctrl-C is typed again."""
 WAKE_S: Final = 10.0
 """How long U-Boot may take to come to its prompt before a command."""
-ECHO_S: Final = 1.0
+ECHO_S: Final = 2.0
 """How long a character may take to come back."""
 KEY_S: Final = 0.1
 """Time between two keys that are to stop the autoboot: all that come while U-Boot starts are looked at together."""
@@ -38,7 +38,11 @@ them are lost."""
 ATTEMPTS: Final = 3
 
 _RESET = re.compile(rb"[\r\n](Hit any key to stop autoboot|Autoboot in \d+)")
-_CONTINUED = re.compile(rb"[\r\n]> \Z")
+_PROBED = rb"[ #\x08]*\Z"
+"""What may stand behind a prompt that was asked whether it is one."""
+_CONTINUED = re.compile(rb"[\r\n]> " + _PROBED)
+
+Find = Callable[[int], re.Match[bytes] | None]
 
 
 class Garbled(OSError):
@@ -54,22 +58,21 @@ class Shell:
         self.burst = burst
         self._prompt = re.escape(prompt.strip().encode())
         self._in_line = re.compile(rb"(?:\A|[\r\n])" + self._prompt)
-        self._at_end = re.compile(rb"(?:\A|[\r\n])" + self._prompt + rb" *\Z")
+        self._at_end = re.compile(rb"(?:\A|[\r\n])" + self._prompt + _PROBED)
 
     # ------------------------------------------------------------------ to the prompt
 
     async def stop_autoboot(self, key: bytes) -> str:
         """Press the key until U-Boot answers to a command; return what was said until the prompt."""
         while True:
-            await self._press(key, KEY_S, self._shown)
-            end = len(self.link.said)
+            prompt = await self._press(key, KEY_S, self._shown)
             await self._settle()
             with move_on_after(ANSWER_S):
                 try:
                     await self.run("")
                 except (Garbled, TimeoutError, ValueError):
                     continue  # no prompt then, it only looked like one
-                return text_of(self.link.said[:end])
+                return text_of(self.link.said[: prompt.end()])
 
     async def wake(self) -> None:
         """End what runs, drop what was typed, and be at the prompt. Raises TimeoutError if there is none."""
@@ -77,14 +80,13 @@ class Shell:
             await self._press(CTRL_C, AGAIN_S, self._prompted)
         self.woken = True
 
-    async def _press(self, key: bytes, wait_s: float, found: Callable[[int], bool]) -> None:
+    async def _press(self, key: bytes, wait_s: float, found: Find) -> re.Match[bytes]:
         """Press it until that is found in what came since."""
         start = len(self.link.said)
         while True:
             await self.link.send(key)
             with move_on_after(wait_s):
-                await self.link.until(lambda: found(start))
-                return
+                return await self.link.until(lambda: found(start))
 
     async def _settle(self) -> None:
         while True:
@@ -93,14 +95,14 @@ class Shell:
             if quiet.cancelled_caught:
                 return
 
-    def _shown(self, start: int) -> bool:
-        """Whether a prompt came behind `start`; keys that were pressed may stand at it."""
-        return bool(self._in_line.search(self.link.said, start))
+    def _shown(self, start: int) -> re.Match[bytes] | None:
+        """The first prompt behind `start`; keys that were pressed may stand at it."""
+        return self._in_line.search(self.link.said, start)
 
-    def _prompted(self, start: int) -> bool:
-        """Whether the last that was said behind `start` is the prompt."""
+    def _prompted(self, start: int) -> re.Match[bytes] | None:
+        """The prompt, if that is the last that was said behind `start`."""
         said = self.link.said
-        return bool(self._at_end.search(said, max(start, len(said) - len(self._prompt) - 64)))
+        return self._at_end.search(said, max(start, len(said) - len(self._prompt) - 64))
 
     # ------------------------------------------------------------------ commands
 
