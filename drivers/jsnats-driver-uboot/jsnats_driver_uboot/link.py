@@ -73,7 +73,7 @@ class Link:
         self.fresh = len(self.said)
         self.said += data
         if len(self.said) > LIMIT:
-            raise OSError(f"the console said more than {LIMIT >> 20} MiB; {self.last}")
+            raise OSError(f"the console said more than {LIMIT >> 10} KiB; {self.last}")
         self._progress()
 
     async def _look(self) -> None:
