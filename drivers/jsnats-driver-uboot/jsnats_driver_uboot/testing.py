@@ -110,4 +110,6 @@ class QemuPower(SwitchInterface):
         network = ["-netdev", "user,id=net", "-device", f"{_CARDS[self.arch]},netdev=net"]
         flash = ["-drive", f"if=pflash,format=raw,index=1,file={self.flash}"] if self.flash else []
         common = ["-m", "128", "-nodefaults", "-display", "none", "-serial", serial]
-        return [*_BOARDS[self.arch], *common, *network, *flash, *self.options]
+        # A board that outlived its test would keep a processor busy for ever.
+        mortal = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
+        return [*mortal, *_BOARDS[self.arch], *common, *network, *flash, *self.options]
