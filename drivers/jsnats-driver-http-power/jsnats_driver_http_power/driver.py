@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Final, Literal
 
 from pydantic import Field, FilePath
@@ -16,7 +15,8 @@ from jsnats_driver_power.common import PowerReading
 from jsnats_driver_power.driver import SwitchInterface
 
 from .config import Auth, ReadRequest, Request, StateRequest, Url
-from .http import Answer, Device, shown
+from .exchange import shown, verification
+from .http import Answer, Device
 from .kinds import Requests, requests_of
 
 POLL_S: Final = 0.25
@@ -48,8 +48,7 @@ class HttpPower(SwitchInterface):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._requests = self._all_requests()
-        verify = str(self.tls_verify) if isinstance(self.tls_verify, Path) else self.tls_verify
-        self._device = Device(self.auth, self.timeout, verify)
+        self._device = Device(self.auth, self.timeout, verification(self.tls_verify))
 
     @export
     async def on(self) -> None:
