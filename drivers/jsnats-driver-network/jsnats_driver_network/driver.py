@@ -113,15 +113,16 @@ class WebsocketNetwork(_Network):
     @asynccontextmanager
     async def connect(self) -> AsyncGenerator[ObjectStream[bytes], None]:
         """Connect. Raises ConnectionError or TimeoutError."""
-        from .websocket import open_websocket
+        from .websocket import dial_websocket
 
-        async with open_websocket(
+        stream = await dial_websocket(
             self.url,
             headers=self.headers,
             subprotocols=self.subprotocols,
             text=self.text,
             timeout_s=self.connect_timeout,
-        ) as stream:
+        )
+        async with stream:
             yield stream
 
 

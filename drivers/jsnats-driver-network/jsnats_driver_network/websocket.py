@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from typing import Final
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from ssl import SSLContext
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from anyio import BrokenResourceError, EndOfStream
 from anyio.abc import ObjectStream
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import (
-    ConnectionClosed,
-    ConnectionClosedOK,
-    InvalidStatus,
-    WebSocketException,
-)
+from websockets.exceptions import ConnectionClosed, ConnectionClosedOK, InvalidStatus, WebSocketException
 from websockets.typing import Subprotocol
 
 from .dial import dialling
@@ -55,24 +51,34 @@ class WebsocketStream(ObjectStream[bytes]):
         await self._inner.close()
 
 
-@asynccontextmanager
-async def open_websocket(
-    url: str, *, headers: Mapping[str, str], subprotocols: Sequence[str], text: bool, timeout_s: float
-) -> AsyncIterator[WebsocketStream]:
-    """Connect to `url`, never by way of a proxy. Raises as `dialling`, without what may be secret in the URL."""
-    async with AsyncExitStack() as stack:
-        with dialling(_public(url), timeout_s), _worded():
-            opening = connect(
-                url,
-                additional_headers=headers,
-                subprotocols=[Subprotocol(each) for each in subprotocols] or None,
-                compression=None,  # a cable away: it would only cost time
-                proxy=None,
-                open_timeout=None,
-                max_size=MAX_MESSAGE,
-            )
-            inner = await stack.enter_async_context(opening)
-        yield WebsocketStream(inner, text=text)
+async def dial_websocket(
+    url: str,
+    *,
+    headers: Mapping[str, str] | None = None,
+    subprotocols: Sequence[str] = (),
+    text: bool = False,
+    timeout_s: float,
+    tls: SSLContext | None = None,
+    where: str = "",
+) -> WebsocketStream:
+    """Connect to `url`, never by way of a proxy; the caller closes the stream.
+
+    `tls` is for a certificate of one's own authority, `where` what errors name in place of the URL without its query.
+    Raises as `dialling`.
+    """
+    secure: dict[str, Any] = {"ssl": tls} if tls else {}  # None would be refused with wss://
+    with dialling(where or _public(url), timeout_s), _worded():
+        inner = await connect(
+            url,
+            additional_headers=headers,
+            subprotocols=[Subprotocol(each) for each in subprotocols] or None,
+            compression=None,  # a cable away: it would only cost time
+            proxy=None,
+            open_timeout=None,
+            max_size=MAX_MESSAGE,
+            **secure,
+        )
+    return WebsocketStream(inner, text=text)
 
 
 @contextmanager
