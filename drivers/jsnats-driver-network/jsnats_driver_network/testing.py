@@ -52,15 +52,15 @@ class _Unix(socketserver.ThreadingUnixStreamServer):
 @contextmanager
 def tcp_service(talk: Talk = echo, host: str = "127.0.0.1") -> Iterator[int]:
     """Let `talk` handle each connection, and yield the port."""
-    server: type[_Tcp] = type("Server", (_Tcp,), {"address_family": socket.AF_INET6}) if ":" in host else _Tcp
-    with _running(server((host, 0), _handler(talk))) as running:
-        yield running.server_address[1]
+    kind: type[_Tcp] = type("Server", (_Tcp,), {"address_family": socket.AF_INET6}) if ":" in host else _Tcp
+    with running(kind((host, 0), _handler(talk))) as server:
+        yield server.server_address[1]
 
 
 @contextmanager
 def unix_service(path: str, talk: Talk = echo) -> Iterator[str]:
     """Let `talk` handle each connection to the socket `path`, and yield the path."""
-    with _running(_Unix(path, _handler(talk))):
+    with running(_Unix(path, _handler(talk))):
         yield path
 
 
@@ -72,8 +72,8 @@ def udp_echo(port: int = 0) -> Iterator[int]:
         def handle(self) -> None:
             self.wfile.write(self.packet)
 
-    with _running(socketserver.UDPServer(("127.0.0.1", port), Handler)) as running:
-        yield running.server_address[1]
+    with running(socketserver.UDPServer(("127.0.0.1", port), Handler)) as server:
+        yield server.server_address[1]
 
 
 @contextmanager
@@ -171,7 +171,8 @@ def _handler(talk: Talk) -> type[socketserver.BaseRequestHandler]:
 
 
 @contextmanager
-def _running(server: Any) -> Iterator[Any]:
+def running(server: Any) -> Iterator[Any]:
+    """Let a server of `socketserver` serve in a thread, for as long as the block."""
     with server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
