@@ -6,6 +6,7 @@ state is held; `release` lets it go. Faults come when they are ordered.
 
 from __future__ import annotations
 
+import atexit
 import json
 import re
 import socket
@@ -15,10 +16,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from shutil import rmtree
 from ssl import PROTOCOL_TLS_SERVER, SSLContext
-from tempfile import TemporaryDirectory
+from tempfile import mkdtemp
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 from uuid import uuid4
@@ -211,25 +214,24 @@ class Cloud:
 @contextmanager
 def corellium() -> Iterator[Cloud]:
     """A Corellium with nothing in it, for as long as the block."""
-    with TemporaryDirectory() as folder:
-        cloud = Cloud(authority=Path(folder) / "certificate.pem")
-        tls = _tls(Path(folder) / "key.pem", cloud.authority)
+    tls, authority = _tls()
+    cloud = Cloud(authority=authority)
 
-        class Bound(_Handler):
-            pass
+    class Bound(_Handler):
+        pass
 
-        Bound.cloud = cloud
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Bound)
-        server.socket = tls.wrap_socket(server.socket, server_side=True)
-        cloud.host = f"127.0.0.1:{server.server_port}"
-        with websocket_service(cloud.talk, ssl=tls, subprotocols=["binary"]) as port, running(server):
-            cloud.console_url = f"wss://127.0.0.1:{port}/console/secret"
-            try:
-                yield cloud
-            finally:
-                cloud.over.set()
-                for each in cloud.machines:
-                    each.hang_up()
+    Bound.cloud = cloud
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Bound)
+    server.socket = tls.wrap_socket(server.socket, server_side=True)
+    cloud.host = f"127.0.0.1:{server.server_port}"
+    with websocket_service(cloud.talk, ssl=tls, subprotocols=["binary"]) as port, running(server):
+        cloud.console_url = f"wss://127.0.0.1:{port}/console/secret"
+        try:
+            yield cloud
+        finally:
+            cloud.over.set()
+            for each in cloud.machines:
+                each.hang_up()
 
 
 def until(condition: Callable[[], object]) -> None:
@@ -298,10 +300,15 @@ def _error(words: str, about: str = "") -> dict[str, str]:
     return {"error": words, "errorID": "UserError"} | ({"field": about} if about else {})
 
 
-def _tls(key: Path, certificate: Path) -> SSLContext:
+@cache
+def _tls() -> tuple[SSLContext, Path]:
+    """Make a certificate that is its own authority, once for the process."""
+    folder = Path(mkdtemp())
+    atexit.register(rmtree, folder)
+    key, certificate = folder / "key.pem", folder / "certificate.pem"
     make = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=corellium"
     made = [*make.split(), "-keyout", str(key), "-out", str(certificate), "-addext", "subjectAltName=IP:127.0.0.1"]
     subprocess.run(made, check=True, capture_output=True)
     context = SSLContext(PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
-    return context
+    return context, certificate
