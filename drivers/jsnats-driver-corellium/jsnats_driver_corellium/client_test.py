@@ -226,7 +226,7 @@ def test_a_fault_of_the_service_is_an_error_of_the_call(cloud, fault, error, tol
         client.power.on()
 
 
-@pytest.mark.parametrize("after", ["0", formatdate(usegmt=True)])
+@pytest.mark.parametrize("after", ["0", formatdate(usegmt=True)], ids=["seconds", "date"])
 def test_too_many_requests_are_made_later(cloud, after):
     """As many seconds as Retry-After says, or at its date; what was refused so is asked again."""
     cloud.faults += [Fault(each, 429, headers={"Retry-After": after}) for each in ("GET", CREATE)]
