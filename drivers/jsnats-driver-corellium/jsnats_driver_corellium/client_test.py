@@ -192,6 +192,7 @@ def test_what_does_not_exist_is_told(cloud):
         client.power.on()
     with leased(cloud, project_id="none/../such") as client, pytest.raises(ValueError, match="has no project"):
         client.power.on()
+    assert "GET /projects/none%2F..%2Fsuch/instances" in cloud.asked
 
 
 # ------------------------------------------------------------------ faults of the service

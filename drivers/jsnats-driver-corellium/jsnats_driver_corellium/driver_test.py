@@ -170,6 +170,19 @@ async def test_a_caller_who_leaves_does_so_after_his_request(cloud):
 
 
 @needs_openssl
+async def test_on_waits_until_a_stop_is_over(cloud):
+    """A device that is on and was told to stop is not on."""
+    cloud.machines.append(Machine(NAME, "stopping"))
+    cloud.held.add("stopping")
+    on = asyncio.create_task(power_of(bench(cloud)).on())
+    await until(lambda: len(cloud.asked) > 2)
+    cloud.release("stopping")
+    await on
+    assert cloud.machine(NAME).state == "on"
+    assert changes(cloud) == ["POST /instances/ID/start"]
+
+
+@needs_openssl
 async def test_off_waits_for_an_on_that_is_under_way(cloud):
     """Two callers do not fight over the device: the last one has it as he wants it."""
     cloud.held.add("booting")

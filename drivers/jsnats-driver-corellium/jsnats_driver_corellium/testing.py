@@ -35,8 +35,17 @@ PROMPT: Final = b"cam> "
 CONSOLES: Final = {"Primary Compute Non-Secure": "port-1-cons", "RSE": "port-2-cons"}
 _MODEL: Final = {"type": "iot", "name": "kronos", "flavor": "kronos", "description": "RD-1AE", "model": "rd1ae"}
 
-_PASSES: Final = {"creating": "booting", "booting": "on", "rebooting": "on", "stopping": "off", "deleting": "gone"}
-"""What becomes of a state that was looked at. `stopping` is Corellium's `on` with the task to stop."""
+_PASSES: Final = {
+    "creating": "booting",
+    "starting": "booting",
+    "booting": "on",
+    "rebooting": "on",
+    "stopping": "off",
+    "deleting": "gone",
+}
+"""What becomes of a state that was looked at."""
+_TOLD: Final = {"starting": ("off", None), "stopping": ("on", {"name": "stop"})}
+"""State and task of a device that does not show yet what it was told."""
 
 
 @dataclass(eq=False)
@@ -53,7 +62,7 @@ class Machine:
 
     def told(self) -> dict[str, Any]:
         """As the list of a project has it."""
-        state, task = ("on", {"name": "stop"}) if self.state == "stopping" else (self.state, None)
+        state, task = _TOLD.get(self.state, (self.state, None))
         return {
             "id": self.id,
             "name": self.name,
@@ -187,7 +196,7 @@ class Cloud:
                     return 400, _error("not a valid type", "type")
                 return 200, {"url": f"{self.console_url}/{machine.id}/{query['type']}"}
             case "POST", "start", "off":
-                machine.state = "booting"
+                machine.state = "starting"
             case "POST", "unpause", "paused":
                 machine.state = "on"
             case "POST", "stop", "on" | "booting" | "paused":
