@@ -321,7 +321,7 @@ def test_a_console_that_breaks_is_opened_again(cloud):
     """The device runs on."""
     with leased(cloud) as client, client.serial:
         client.power.on()
-        until(lambda: client.serial.status()["open"])
+        until(lambda: cloud.machine(NAME).readers)
         (was,) = cloud.machine(NAME).readers
         was.close()
         until(lambda: cloud.machine(NAME).readers not in ([], [was]))
