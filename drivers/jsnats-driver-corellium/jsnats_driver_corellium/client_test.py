@@ -376,8 +376,7 @@ def test_the_readme_tells_the_truth(cloud, monkeypatch, capsys):
     """Its Python runs against a Corellium, and prints what it says."""
     (code,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
     monkeypatch.setenv("CORELLIUM_API_TOKEN", TOKEN)
-    monkeypatch.setenv("CORELLIUM_API_HOST", cloud.host)
-    code = code.replace("token=", f'tls_verify="{cloud.authority}", interval=0.01, token=')
+    code = code.replace('corellium.lab.example"', f'{cloud.host}", tls_verify="{cloud.authority}"')
     cloud.held.add("booting")  # until the console is there: a real device takes its time
 
     def connected() -> None:
