@@ -178,7 +178,7 @@ class Device:
                 if error.after_s > PATIENCE_S:
                     raise
                 self._driver.logger.info("%s", error)
-                await asyncio.sleep(error.after_s)
+                await asyncio.sleep(max(error.after_s, self._wanted.interval_s))
 
     def _note(self, state: str) -> None:
         if state != self._seen:

@@ -142,7 +142,7 @@ async def test_a_close_that_is_cut_leaves_no_task(cloud):
 @pytest.mark.parametrize("kind", [502, "drop", "hang"])
 async def test_a_look_survives_two_faults(cloud, kind):
     """A service that stumbles does not end a wait of minutes; the third time in a row is an error."""
-    power = power_of(bench(cloud, timeout=0.3 if kind == "hang" else 20))
+    power = power_of(bench(cloud, timeout=0.5 if kind == "hang" else 20))
     cloud.faults.append(Fault("GET", kind, times=2))
     assert await power.is_on() is False
     cloud.faults.append(Fault("GET", kind, times=3))
