@@ -18,7 +18,8 @@ What is where:
     _events.py     what happens at it
     _audit.py      who called what
     _presence.py   the exporter's name; _service.py the answers to $SRV
-    _resources*.py files that drivers read and make; _cache.py those of the host, _fetch.py those of http(s) servers
+    _resources*.py files that drivers read and make; _cache.py those of the host, _fetch.py those of http(s)
+                   servers, _made.py what a thread makes and a cancelled call does not take
     _config*.py    exporter.yaml
     _up.py         broker, exporters and a shell in one, in a directory of _up_directory.py
     cli.py         the commands; _scaffold.py new drivers, _catalogue.py those that are installed

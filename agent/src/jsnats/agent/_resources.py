@@ -23,6 +23,7 @@ from jsnats.sdk import Blobs, Bulk, Connection, FoundBlob
 
 from ._cache import DEFAULT_BYTES, Cache, Filling, default_directory
 from ._fetch import Fetcher
+from ._made import made_in_thread
 from ._resources_file import CachedFile
 from ._resources_sink import spool
 
@@ -84,7 +85,7 @@ class AgentResources:
     # ------------------------------------------------------------------ blobs
 
     async def _blob(self, handle: Handle) -> ResourceStream:
-        kept = await asyncio.to_thread(self.cache.open, handle.sha256)
+        kept = await made_in_thread(self.cache.open, handle.sha256, release=_close)
         if kept:
             pieces = self._from_cache(handle.sha256, kept)
             return ResourceStream(pieces, name=handle.name, size=os.fstat(kept.fileno()).st_size)
@@ -134,6 +135,16 @@ def _as_argument(sha256: str) -> Iterator[None]:
         raise BlobNotFound(f"{error.message}: upload it again", detail={"sha256": sha256}) from error
 
 
+def _close(file: BinaryIO | None) -> None:
+    if file:
+        file.close()
+
+
+def _discard(filling: Filling | None) -> None:
+    if filling:
+        filling.discard()
+
+
 class _Keeper:
     """Writes pieces into the cache in a thread, four at a time, while the next ones arrive; gives up quietly."""
 
@@ -147,7 +158,7 @@ class _Keeper:
 
     async def __aenter__(self) -> _Keeper:
         try:
-            self._filling = await asyncio.to_thread(self._cache.begin, self._sha256, self._size)
+            self._filling = await made_in_thread(self._cache.begin, self._sha256, self._size, release=_discard)
         except OSError as error:
             self._give_up(error)
         return self

@@ -15,6 +15,7 @@ from jsnats.driver._decompress import HEAD, compression_of
 from jsnats.schemas import Handle
 
 from ._cache import Cache, digest_of_file, writing_to
+from ._made import made_in_thread
 
 if TYPE_CHECKING:
     from ._resources import AgentResources
@@ -44,7 +45,7 @@ class CachedFile:
         cache = self._resources.cache
         try:
             with writing_to(cache.directory):
-                self._folder = await asyncio.to_thread(cache.workspace)
+                self._folder = await made_in_thread(cache.workspace, release=shutil.rmtree)
                 return await self._fill(self._folder)
         except BaseException:
             self._remove()

@@ -12,6 +12,7 @@ from jsnats.schemas import blob_handle
 from jsnats.sdk import Blobs
 
 from ._cache import Cache, writing_to
+from ._made import made_in_thread
 
 _GROUP_BYTES = 1 << 20
 
@@ -48,7 +49,7 @@ class Sink:
 async def spool(blobs: Blobs, cache: Cache, name: str) -> AsyncIterator[Sink]:
     """A new file, uploaded when the block ends well, and kept in the cache. Raises StorageFull, OSError."""
     with writing_to(cache.directory):
-        folder = await asyncio.to_thread(cache.workspace)
+        folder = await made_in_thread(cache.workspace, release=rmtree)
     try:
         path = folder / "new"
         sink = Sink(path, cache)
