@@ -115,9 +115,24 @@ def test_ls_shows_a_driver_that_cannot_be_loaded(tmp_path: Path, monkeypatch: py
     (tmp_path / "broken_driver.py").write_text("import no_such_library\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     point = metadata.EntryPoint("Broken", "broken_driver:Broken", "jsnats.drivers")
-    monkeypatch.setattr(_config_types, "_points", lambda: {"Broken": point})
+    monkeypatch.setattr(_config_types, "_points", lambda: {"Broken": [point]})
     monkeypatch.setattr(_catalogue.metadata, "entry_points", lambda **group: [point])
     assert "no_such_library" in shown("ls")
+
+
+def test_a_name_that_two_packages_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is refused with the paths to write, the list has both with their own words, and the shell offers it once."""
+    values = ("jsnats.driver:Composite", "jsnats_driver_power.driver:MockPower", "jsnats.driver:Composite")
+    points = [metadata.EntryPoint("Thing", value, "jsnats.drivers") for value in values]
+    monkeypatch.setattr(_config_types, "_points", lambda: {"Thing": points})
+    monkeypatch.setattr(metadata, "entry_points", lambda **group: points[:2])
+    with pytest.raises(
+        ConfigurationError, match="write jsnats.driver.Composite or jsnats_driver_power.driver.MockPower"
+    ):
+        driver_doc("Thing")
+    summaries = [each["summary"] for each in json.loads(shown("ls", "--json"))]
+    assert summaries == [driver_doc(value.replace(":", ".")).doc.partition(".")[0] for value in values[:2]]
+    assert complete_driver("Th") == ["Thing"]
 
 
 def test_the_shell_offers_the_names() -> None:

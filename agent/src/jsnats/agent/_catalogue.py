@@ -61,7 +61,7 @@ def installed() -> list[Installed]:
 def _installed(point: metadata.EntryPoint) -> Installed:
     summary = error = ""
     try:
-        summary = _summary(driver_class(point.name))
+        summary = _summary(driver_class(point.value.replace(":", ".")))  # several may have the name
     except ConfigurationError as raised:
         error = str(raised)
     package, version = (point.dist.name, point.dist.version) if point.dist else ("", "")

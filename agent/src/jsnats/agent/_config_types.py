@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from functools import cache
 from importlib import metadata
+from itertools import chain
 from typing import Any
 
 from jsnats.driver import Driver
@@ -18,11 +19,11 @@ GROUP = "jsnats.drivers"
 def driver_class(name: str) -> type[Driver]:
     """Return the class for an entry point name ("PowerRelay") or a dotted path ("package.module.Class").
 
-    Raises ConfigurationError that says what is installed, or what to install.
+    Raises ConfigurationError that says what is installed, or what to install, or that several packages have the name.
     """
     points = _points()
     if name in points:
-        found = _import(points[name].value, name)
+        found = _import(_only(name, points[name]), name)
     elif "." in name:
         found = _import(name.replace(":", "."), name)
     else:
@@ -49,8 +50,19 @@ def missing_module(error: ImportError, module: str) -> str:
 
 
 @cache
-def _points() -> dict[str, metadata.EntryPoint]:
-    return {point.name: point for point in metadata.entry_points(group=GROUP)}
+def _points() -> dict[str, list[metadata.EntryPoint]]:
+    points: dict[str, list[metadata.EntryPoint]] = {}
+    for point in metadata.entry_points(group=GROUP):
+        points.setdefault(point.name, []).append(point)
+    return points
+
+
+def _only(name: str, points: list[metadata.EntryPoint]) -> str:
+    first, *others = sorted({point.value for point in points})
+    if others:
+        written = " or ".join(value.replace(":", ".") for value in (first, *others))
+        raise ConfigurationError(f"driver {name!r} is in several packages: write {written}")
+    return first
 
 
 def _installed(points: Mapping[str, Any]) -> str:
@@ -58,7 +70,8 @@ def _installed(points: Mapping[str, Any]) -> str:
 
 
 def _package(top: str) -> str:
-    dists = (point.dist for point in _points().values() if point.module.partition(".")[0] == top)
+    points = chain.from_iterable(_points().values())
+    dists = (point.dist for point in points if point.module.partition(".")[0] == top)
     return next((dist.name for dist in dists if dist is not None), "")
 
 

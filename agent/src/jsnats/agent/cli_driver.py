@@ -21,7 +21,7 @@ def complete_driver(incomplete: str) -> list[str]:
     from importlib import metadata
 
     return sorted(
-        each.name for each in metadata.entry_points(group="jsnats.drivers") if each.name.startswith(incomplete)
+        {each.name for each in metadata.entry_points(group="jsnats.drivers") if each.name.startswith(incomplete)}
     )
 
 
