@@ -1,47 +1,42 @@
 import os
-from pathlib import Path
 
-import gpiod
 import pytest
 
 from jsnats_driver_gpiod.contract import DigitalContract, pool, until
 from jsnats_driver_gpiod.driver import DigitalInput, DigitalOutput
-from jsnats_driver_gpiod.testing import FakeChip, gpio_chips, watchers
+from jsnats_driver_gpiod.edges import Edges
+from jsnats_driver_gpiod.testing import FakeChip, SimChip, gpio_chips
 
 __all__ = ["pool"]
 
-CHIP = os.environ.get("JSNATS_GPIO_SIM", "")
+SIM = os.environ.get("JSNATS_GPIO_SIM", "")
 """A chip of the kernel's gpio-sim, as /dev/gpiochip0."""
 IN, OUT = 2, 3
 
 
-class _Bench:
-    """Lines of the chip at `path`."""
+class Bench:
+    """Two lines of a chip."""
 
-    def __init__(self, path: str) -> None:
-        self.path = path
-        self.pin = DigitalInput(line=IN, device=path)
+    def __init__(self, chip: FakeChip | SimChip) -> None:
+        self.chip = chip
+        self.pin = DigitalInput(line=IN, device=chip.path)
 
     def input(self, active_low: bool = False) -> DigitalInput:
-        self.pin = DigitalInput(line=IN, device=self.path, active_low=active_low)
+        self.pin = DigitalInput(line=IN, device=self.chip.path, active_low=active_low)
         return self.pin
 
     def output(self, active_low: bool = False) -> DigitalOutput:
-        return DigitalOutput(line=OUT, device=self.path, active_low=active_low)
-
-    def watchers(self) -> int:
-        return watchers(self.pin)
-
-
-class FakeBench(_Bench):
-    """A chip that is not there."""
-
-    def __init__(self, chip: FakeChip) -> None:
-        super().__init__(chip.path)
-        self.chip = chip
+        return DigitalOutput(line=OUT, device=self.chip.path, active_low=active_low)
 
     def apply(self, high: bool) -> None:
+        edges = self.pin._line._edges or Edges()
+        before, changes = edges.number, self.chip.level(IN) is not high
         self.chip.apply(IN, high)
+        if changes and edges.watchers:  # the kernel makes one of edges that come too fast for its thread
+            until(lambda: edges.number > before)
+
+    def watchers(self) -> int:
+        return (self.pin._line._edges or Edges()).watchers
 
     def level(self) -> bool:
         return self.chip.level(OUT)
@@ -57,38 +52,14 @@ class TestOnAFakeChip(DigitalContract):
     def bench(self):
         """Its world."""
         with gpio_chips(FakeChip()) as (chip,):
-            yield FakeBench(chip)
+            yield Bench(chip)
 
 
-class SimBench(_Bench):
-    """A chip of gpio-sim: its sysfs is the world."""
-
-    def __init__(self, path: str) -> None:
-        super().__init__(path)
-        self.world = (Path("/sys/bus/gpio/devices") / Path(path).name).resolve()
-
-    def apply(self, high: bool) -> None:
-        wire = self.world / f"sim_gpio{IN}"
-        changes = wire.joinpath("value").read_text().strip() != str(int(high))
-        edges = self.pin._line._edges
-        before = edges._number if edges else 0
-        wire.joinpath("pull").write_text("pull-up" if high else "pull-down")
-        if edges and changes and edges.watchers:  # the kernel makes one of edges that come too fast for its thread
-            until(lambda: edges._number > before)
-
-    def level(self) -> bool:
-        return (self.world / f"sim_gpio{OUT}" / "value").read_text().strip() == "1"
-
-    def is_free(self) -> bool:
-        with gpiod.Chip(self.path) as chip:
-            return not any(chip.get_line_info(line).used for line in (IN, OUT))
-
-
-@pytest.mark.skipif(not CHIP, reason="JSNATS_GPIO_SIM does not name a chip of gpio-sim, as /dev/gpiochip0")
+@pytest.mark.skipif(not SIM, reason="JSNATS_GPIO_SIM does not name a chip of gpio-sim, as /dev/gpiochip0")
 class TestOnARealChip(DigitalContract):
     """The same, on a chip of the kernel."""
 
     @pytest.fixture
     def bench(self):
         """Its world."""
-        return SimBench(CHIP)
+        return Bench(SimChip(SIM))

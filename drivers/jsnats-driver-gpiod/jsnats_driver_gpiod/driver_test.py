@@ -18,8 +18,13 @@ from jsnats_driver_gpiod.contract import until, until_async
 from jsnats_driver_gpiod.driver import DigitalInput, DigitalOutput, PowerSwitch
 from jsnats_driver_gpiod.edges import KEPT, Edges
 from jsnats_driver_gpiod.interface import DigitalInputInterface
-from jsnats_driver_gpiod.testing import BUFFERED, FakeChip, gpio_chips, watchers
+from jsnats_driver_gpiod.testing import BUFFERED, FakeChip, gpio_chips
 from jsnats_driver_power.client import SwitchClient
+
+
+def watchers(driver: DigitalInput) -> int:
+    """How many calls watch the edges of its line."""
+    return (driver._line._edges or Edges()).watchers
 
 
 @pytest.fixture

@@ -57,12 +57,15 @@ class Watcher:
 
 
 class Edges:
-    """The edges of a pin. A subclass makes them come: `begin` for the first watcher, `end` after the last."""
+    """The edges of a pin. A subclass makes them come: `begin` for the first watcher, `end` after the last.
+
+    `number` is that of the last edge, `error` why no more will come.
+    """
 
     def __init__(self) -> None:
+        self.number = 0
         self.error: Exception | None = None
         self._watchers: set[Watcher] = set()
-        self._number = 0
 
     @property
     def watchers(self) -> int:
@@ -77,7 +80,7 @@ class Edges:
 
     def put(self, number: int, edge_type: EdgeType, moment: float) -> None:
         """An edge has come. They are numbered from 1, without a gap unless some were lost."""
-        self._number = number
+        self.number = number
         edge = Edge(type=edge_type, timestamp=time.time() - (time.monotonic() - moment))
         for watcher in self._watchers:
             watcher.put(number, moment, edge)
@@ -93,7 +96,7 @@ class Edges:
         """Watch what happens from the moment `since` on. Raises what it failed of before."""
         if self.error:
             raise self.error
-        watcher = Watcher(since, self._number)
+        watcher = Watcher(since, self.number)
         if not self._watchers:
             self.begin()
         self._watchers.add(watcher)

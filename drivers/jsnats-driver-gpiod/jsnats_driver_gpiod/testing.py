@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from threading import RLock
 from types import SimpleNamespace, TracebackType
 from typing import Any
@@ -22,7 +23,6 @@ from gpiod import EdgeEvent, LineSettings
 from gpiod.line import Bias, Direction, Drive, Edge, Value
 
 from . import chips
-from .driver import DigitalInput
 
 BUFFERED = 16
 """Edges that the kernel keeps for a line that nobody reads."""
@@ -226,10 +226,25 @@ class _OpenChip:
         return wire.request
 
 
-def watchers(driver: DigitalInput) -> int:
-    """Return how many calls watch the edges of a driver's line."""
-    edges = driver._line._edges
-    return edges.watchers if edges else 0
+class SimChip:
+    """A chip of the kernel's gpio-sim, whose world is in sysfs. It has a part of what a FakeChip has."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._world = (Path("/sys/bus/gpio/devices") / Path(path).name).resolve()
+
+    def apply(self, line: int, high: bool) -> None:
+        """Put a voltage on a line from outside."""
+        (self._world / f"sim_gpio{line}" / "pull").write_text("pull-up" if high else "pull-down")
+
+    def level(self, line: int) -> bool:
+        """Return whether the voltage is high."""
+        return (self._world / f"sim_gpio{line}" / "value").read_text().strip() == "1"
+
+    def held(self, line: int) -> bool:
+        """Return whether somebody holds the line."""
+        with gpiod.Chip(self.path) as chip:
+            return chip.get_line_info(line).used
 
 
 @contextmanager

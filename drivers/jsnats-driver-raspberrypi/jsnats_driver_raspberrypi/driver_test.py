@@ -13,9 +13,15 @@ from jsnats.agent import load
 from jsnats.common.exceptions import DriverConnectionError, DriverOSError
 from jsnats.common.utils import serve
 from jsnats_driver_gpiod.contract import until, until_async
+from jsnats_driver_gpiod.edges import Edges
 from jsnats_driver_power.client import SwitchClient
 from jsnats_driver_raspberrypi import pins
 from jsnats_driver_raspberrypi.driver import DigitalInput, DigitalOutput, PowerSwitch
+
+
+def watchers(driver: DigitalInput) -> int:
+    """How many calls watch the edges of its pin."""
+    return (driver._pin._edges or Edges()).watchers
 
 
 @pytest.fixture
@@ -146,20 +152,44 @@ def test_a_pin_that_is_released_under_a_wait(mock):
 
 
 async def test_a_wait_that_is_cancelled_leaves_nothing(mock):
-    """Its task ends at once, and gpiozero tells nobody."""
+    """Its task ends at once, and nobody watches; closing ends what gpiozero tells."""
     driver = DigitalInput(pin=17, pin_factory="mock")
     for wait in (driver.wait_for_active, driver.wait_for_edge, driver.events().__anext__):
         before = asyncio.all_tasks()
         waiting = asyncio.ensure_future(wait())
-        await until_async(lambda: mock.pin(17).when_changed is not None)
+        await until_async(lambda: watchers(driver) == 1)
         gc.collect()
         assert mock.pin(17).when_changed is not None
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
         assert asyncio.all_tasks() == before
-        assert mock.pin(17).when_changed is None
+        assert watchers(driver) == 0
     driver.close()
+    assert mock.pin(17).when_changed is None
+
+
+def test_a_pin_that_is_busy_when_it_is_released(mock, monkeypatch):
+    """lgpio needs a moment until nobody polls the pin; it is released all the same."""
+    driver = DigitalInput(pin=17, pin_factory="mock")
+    asyncio.run(_seen(driver))
+    stop, tries = type(mock.pin(17))._disable_event_detect, []
+
+    def busy(pin):
+        tries.append(pin)
+        if len(tries) < 3:
+            raise RuntimeError("GPIO busy")
+        stop(pin)
+
+    monkeypatch.setattr(type(mock.pin(17)), "_disable_event_detect", busy)
+    driver.close()
+    assert len(tries) == 3
+    assert mock.pin(17).when_changed is None
+
+
+async def _seen(driver: DigitalInput) -> None:
+    with pytest.raises(TimeoutError):
+        await driver.wait_for_edge(timeout=0)
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib.metadata import entry_points
 from threading import Lock
@@ -19,6 +19,8 @@ from gpiozero import BadPinFactory, Device, GPIODevice, GPIOPinInUse, GPIOZeroEr
 
 from jsnats_driver_gpiod.edges import Edges
 
+BUSY_S: Final = 1.0
+"""How long a pin may be busy when it is released."""
 PULLS: Final = {"pull_up": "up", "pull_down": "down", "disabled": "floating"}
 
 _making = Lock()  # two drivers begin on two threads
@@ -136,60 +138,58 @@ class InputPin(Pin):
         pin.input_with_pull(self._pull)
 
     def edges(self, loop: asyncio.AbstractEventLoop) -> PinEdges:
-        """Its edges, to be watched on the loop. Raises as `taken`."""
+        """Its edges, to be watched on the loop; gpiozero looks for them from the first call on. Raises as `taken`."""
         with self.taken() as pin:
             if self._edges is None:
-                self._edges = PinEdges(pin, self._active_low, loop, self._told)
+                edges = PinEdges(self._active_low, loop)
+                pin.edges = "both"
+                pin.when_changed = edges.changed  # gpiozero's reference is weak: the object has to live
+                self._edges = edges
         return self._edges
 
     def release(self) -> None:
-        """Let go of it. Who still watches gets ConnectionError."""
-        if edges := self._edges:
-            self._edges = None
-            edges.lose(ConnectionError(f"{self.name} was released"))
-        super().release()
+        """Let go of it. Who still watches gets ConnectionError. Raises OSError."""
+        try:
+            if edges := self._edges:
+                self._edges = None
+                edges.lose(ConnectionError(f"{self.name} was released"))
+                with self._told():
+                    _stop_telling(self._device.pin)
+        finally:
+            super().release()
+
+
+def _stop_telling(pin: Any) -> None:
+    """A thread of lgpio polls the pin, which is busy until that comes back: seen on a real chip."""
+    deadline = time.monotonic() + BUSY_S
+    while True:
+        try:
+            pin.when_changed = None
+            return
+        except Exception:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
 
 
 class PinEdges(Edges):
-    """The edges of a pin, which gpiozero tells on a thread of its own while somebody watches."""
+    """The edges of a pin, which gpiozero tells on a thread of its own."""
 
-    def __init__(
-        self,
-        pin: Any,
-        active_low: bool,
-        loop: asyncio.AbstractEventLoop,
-        told: Callable[[], AbstractContextManager[None]],
-    ) -> None:
+    def __init__(self, active_low: bool, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__()
-        self._told = told
-        self._pin = pin
         self._active_low = active_low
         self._loop = loop
 
-    def begin(self) -> None:
-        """Be told."""
-        with self._told():
-            self._pin.edges = "both"
-            self._pin.when_changed = self._changed  # gpiozero's reference is weak: this object has to live
-
-    def end(self) -> None:
-        """Be left alone."""
-        self._pin.when_changed = None
-
-    def lose(self, error: ConnectionError) -> None:
-        """From any thread: tell who watches."""
-        with suppress(RuntimeError):  # the loop is closed
-            self._loop.call_soon_threadsafe(self._lose, error)
-
-    def _lose(self, error: ConnectionError) -> None:
-        if self.watchers:
-            self.end()
-        self.fail(error)
-
-    def _changed(self, _ticks: float, state: float) -> None:
+    def changed(self, _ticks: float, state: float) -> None:
+        """Gpiozero's handler, on its thread."""
         moment = time.monotonic()
         with suppress(RuntimeError):  # the loop is closed
             self._loop.call_soon_threadsafe(self._tell, bool(state) is not self._active_low, moment)
 
+    def lose(self, error: ConnectionError) -> None:
+        """From any thread: tell who watches."""
+        with suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(self.fail, error)
+
     def _tell(self, active: bool, moment: float) -> None:
-        self.put(self._number + 1, "rising" if active else "falling", moment)
+        self.put(self.number + 1, "rising" if active else "falling", moment)
