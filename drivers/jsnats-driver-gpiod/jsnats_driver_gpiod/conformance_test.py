@@ -1,5 +1,5 @@
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 from jsnats.agent.testing import conformance_tests
 from jsnats.driver import Driver
@@ -8,7 +8,9 @@ from .driver import DigitalInput, DigitalOutput, PowerSwitch
 from .testing import FakeChip, gpio_chips
 
 
-def _on_a_chip(driver: type[DigitalInput | DigitalOutput | PowerSwitch]):  # type: ignore[no-untyped-def]
+def _on_a_chip(
+    driver: type[DigitalInput | DigitalOutput | PowerSwitch],
+) -> Callable[[], AbstractContextManager[Driver]]:
     @contextmanager
     def make() -> Iterator[Driver]:
         with gpio_chips(FakeChip()):
