@@ -282,6 +282,18 @@ async def test_it_starts_and_stops_as_often_as_one_likes(tmp_path):
         assert await status(await driver.get_url("no-such")) == "404"
 
 
+async def test_a_stop_right_behind_a_start(tmp_path):
+    """The server has hardly begun: its port is free nevertheless, and the next one works."""
+    async with running(tmp_path) as driver:
+        for _ in range(3):
+            port = await driver.get_port()
+            await driver.stop_server()
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection(("127.0.0.1", port))
+            await driver.start_server()
+        assert await status("--max-time", "20", await driver.get_url("no-such")) == "404"
+
+
 async def test_signals_are_the_agents(tmp_path):
     """Ctrl-C ends the agent, as without this driver."""
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
