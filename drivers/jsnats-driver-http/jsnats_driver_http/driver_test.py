@@ -1,6 +1,7 @@
 import asyncio
 import errno
 import os
+import re
 import resource
 import shutil
 import signal
@@ -193,14 +194,16 @@ async def test_a_file_that_may_not_be_read(tmp_path, monkeypatch):
         assert await status(await driver.get_url("a")) == "403"
 
 
-async def test_a_bootloader(tmp_path):
-    """HTTP/1.0 without a Host header: the whole file, its length, and the end of the connection."""
+async def test_a_bootloader(tmp_path, caplog):
+    """HTTP/1.0 without a Host header: the whole file, its length, and the end of the connection. The log has it."""
+    caplog.set_level("INFO")
     (tmp_path / "a").write_bytes(b"data")
     async with running(tmp_path) as driver, asked(driver, "GET /a HTTP/1.0\r\n\r\n") as reader:
         answer = await reader.read()
     assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
     assert b"content-length: 4\r\n" in answer
     assert answer.endswith(b"\r\n\r\ndata")
+    assert "GET '/a': 200, 4 bytes to 127.0.0.1\n" in caplog.text
 
 
 async def test_what_is_no_http(tmp_path):
@@ -255,7 +258,7 @@ async def test_one_that_takes_nothing_is_let_go(tmp_path, caplog):
     with sparse(tmp_path / "large", 1 << 30):
         async with running(tmp_path, timeout=1) as driver, asked(driver, GET_LARGE):
             async with asyncio.timeout(30):
-                while "GET '/large': 200" not in caplog.text:  # noqa: ASYNC110 - a log has no event
+                while not re.search(r"GET '/large': 200, \d+ bytes to 127.0.0.1, broken off", caplog.text):  # noqa: ASYNC110 - a log has no event
                     await asyncio.sleep(0.05)
 
 

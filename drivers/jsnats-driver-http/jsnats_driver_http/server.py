@@ -94,19 +94,21 @@ def _logged(app: ASGIApp, logger: logging.Logger) -> ASGIApp:
     """The same, with a line for each request: who asked for what, the status, and how many bytes of a body went out."""
 
     async def logged(scope: Scope, receive: Receive, send: Send) -> None:
-        status, sent = 0, 0
+        status, sent, end = 0, 0, ", broken off"
 
         async def counted(message: Message) -> None:
-            nonlocal status, sent
+            nonlocal status, sent, end
             await send(message)
             status = message.get("status", status)
             sent += len(message.get("body", b""))
+            if message["type"] == "http.response.body" and not message.get("more_body"):
+                end = ""
 
         try:
             await app(scope, receive, counted)
         finally:
             host = (scope.get("client") or ("?",))[0]
-            logger.info("%s %r: %s, %s bytes to %s", scope["method"], scope["path"], status, sent, host)
+            logger.info("%s %r: %s, %s bytes to %s%s", scope["method"], scope["path"], status, sent, host, end)
 
     return logged
 
