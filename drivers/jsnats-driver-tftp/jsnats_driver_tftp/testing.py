@@ -43,7 +43,9 @@ async def uboot(folder: Path) -> AsyncGenerator[UBoot, None]:
     serial = folder / "serial"
     command = f"{QEMU} -M virt -cpu cortex-a57 -m 256 -bios {FIRMWARE} -display none -nodefaults"
     network = f"-netdev user,id=n -device virtio-net-pci,netdev=n,romfile= -serial unix:{serial},server=on,wait=on"
-    process = await asyncio.create_subprocess_exec(*command.split(), *network.split())
+    # A board that outlived its test would keep a processor busy for ever.
+    mortal = ("setpriv", "--pdeathsig", "KILL") if shutil.which("setpriv") else ()
+    process = await asyncio.create_subprocess_exec(*mortal, *command.split(), *network.split())
     try:
         async with asyncio.timeout(40):
             while not serial.exists():  # noqa: ASYNC110 - QEMU does not say when
