@@ -1,0 +1,135 @@
+"""The boards: what QEMU is told to be, by architecture."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal, cast
+
+Arch = Literal["aarch64", "riscv64", "x86_64"]
+Accel = Literal["auto", "kvm", "tcg"]
+Partition = Literal["root", "bios", "kernel", "initrd", "pflash0", "pflash1"]
+
+ALIASES: Final[dict[str, Arch]] = {"amd64": "x86_64", "arm64": "aarch64"}
+PARTITIONS: Final[tuple[Partition, ...]] = ("root", "bios", "kernel", "initrd", "pflash0", "pflash1")
+FLASHES: Final[tuple[Partition, ...]] = ("pflash0", "pflash1")
+WRITTEN: Final[tuple[Partition, ...]] = ("root", *FLASHES)
+"""Those that the guest writes to; the others are only read at power-on."""
+STATE: Final = "vmstate"
+NODES: Final = (STATE, *(f"disk-{each}" for each in WRITTEN))
+"""QEMU's names of what belongs to a snapshot: the disk for the memory, and those that the guest writes to."""
+MIB: Final = 1 << 20
+KVM: Final = Path("/dev/kvm")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """A machine of QEMU's: `tty` is the kernel's name of its serial line, `flash` the bytes of a flash chip."""
+
+    machine: str
+    cpu: str
+    tty: str
+    flash: int | None
+    devices: tuple[str, ...]
+
+
+_VIRTIO_SCREEN: Final = ("virtio-gpu-pci", "virtio-keyboard-pci", "virtio-tablet-pci")
+
+MODELS: Final[dict[Arch, Model]] = {
+    "aarch64": Model(machine="virt", cpu="max", tty="ttyAMA0", flash=64 * MIB, devices=_VIRTIO_SCREEN),
+    "riscv64": Model(machine="virt", cpu="rv64", tty="ttyS0", flash=32 * MIB, devices=_VIRTIO_SCREEN),
+    "x86_64": Model(machine="q35", cpu="max", tty="ttyS0", flash=None, devices=("VGA",)),
+}
+
+
+def host_arch() -> Arch:
+    """The architecture of this host, by QEMU's name; of another than those above too, which no model is for."""
+    machine = platform.machine()
+    return ALIASES.get(machine, cast("Arch", machine))
+
+
+def kvm_for(arch: Arch) -> bool:
+    """Whether the kernel of this host may run such a guest itself."""
+    return arch == host_arch() and os.access(KVM, os.R_OK | os.W_OK)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hostfwd:
+    """A TCP port of the guest, at a port of the exporter's host; 0 is any free one."""
+
+    hostaddr: str
+    hostport: int
+    guestport: int
+
+    def __str__(self) -> str:
+        return f"hostfwd=tcp:{self.hostaddr}:{self.hostport}-:{self.guestport}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Board:
+    """What stays the same from one power-on to the next."""
+
+    arch: Arch
+    cpu: str | None
+    smp: int
+    mem: str
+    hostname: str
+    append: str
+    restrict: bool
+    forwards: Sequence[Hostfwd]
+
+    @property
+    def model(self) -> Model:
+        """What QEMU has for this architecture."""
+        return MODELS[self.arch]
+
+    def command(self, accel: str, files: Mapping[Partition, Path], folder: Path, instance: str) -> list[str]:
+        """The command line, but for monitor and console."""
+        forwards = "".join(f",{each}" for each in self.forwards)
+        return [
+            f"qemu-system-{self.arch}", "-nodefaults", "-no-user-config", "-display", "none",
+            "-name", _value(self.hostname), "-uuid", instance,
+            "-machine", self.model.machine, "-accel", accel, "-cpu", self.cpu or self.model.cpu,
+            "-smp", str(self.smp), "-m", self.mem,
+            "-netdev", f"user,id=net,restrict={'on' if self.restrict else 'off'}{forwards}",
+            "-device", "virtio-net-pci,netdev=net", "-vnc", f"unix:{_value(folder / 'vnc')}",
+            *self._disks(files, folder), *self._boot(files), *self._devices(),
+        ]  # fmt: skip
+
+    def _devices(self) -> Iterator[str]:
+        for each in self.model.devices:
+            yield from ("-device", each)
+
+    def _disks(self, files: Mapping[Partition, Path], folder: Path) -> Iterator[str]:
+        yield from ("-blockdev", _qcow2(STATE, folder / "vmstate.qcow2"))
+        if "root" in files:
+            yield from ("-blockdev", _qcow2("disk-root", files["root"]))
+            yield from ("-device", "virtio-blk-pci,drive=disk-root,bootindex=1")
+        for unit, chip in enumerate(FLASHES):
+            if chip in files:
+                # As -blockdev it would need a property that not every machine has.
+                where = f"if=pflash,unit={unit},node-name=disk-{chip},format=qcow2,file={_value(files[chip])}"
+                yield from ("-drive", where)
+        seed = {"driver": "vvfat", "node-name": "cidata", "dir": str(folder / "cidata"), "label": "CIDATA"}
+        yield from ("-blockdev", json.dumps(seed | {"read-only": True}), "-device", "virtio-blk-pci,drive=cidata")
+
+    def _boot(self, files: Mapping[Partition, Path]) -> Iterator[str]:
+        for name in ("bios", "kernel", "initrd"):
+            if name in files:
+                yield from (f"-{name}", str(files[name]))
+        if "kernel" in files:
+            console = "" if "console=" in self.append else f"console={self.model.tty} "
+            yield from ("-append", f"{console}hostname={self.hostname} {self.append}".rstrip())
+
+
+def _qcow2(node: str, path: Path) -> str:
+    return json.dumps({"driver": "qcow2", "node-name": node, "file": {"driver": "file", "filename": str(path)}})
+
+
+def _value(text: object) -> str:
+    """As part of an option of QEMU's, where a comma ends a value."""
+    return str(text).replace(",", ",,")
