@@ -56,6 +56,11 @@ class Line(ByteStream):
     async def aclose(self) -> None:
         """Leave the lines as they are: whoever reads next goes on."""
 
+    async def unplug(self) -> None:
+        """Let go of them, read or not."""
+        while self._runs:
+            await self._runs.popleft().aclose()
+
 
 @dataclass(kw_only=True)
 class QemuConsole(Console):

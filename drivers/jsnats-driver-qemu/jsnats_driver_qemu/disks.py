@@ -70,7 +70,9 @@ class Disks:
         return path
 
     def put(self, partition: Partition, path: Path) -> None:
-        """Make the partition of an image that was written. Raises ValueError for one that cannot be used."""
+        """Make the partition of an image that was written. Raises ValueError for one that cannot be used, OSError."""
+        if not path.exists():
+            raise OSError("the board was destroyed while it was flashed")
         image = Image.of(path)
         self._check_size(partition, image)
         if not image.size:

@@ -138,6 +138,7 @@ class Qemu(Driver):
     async def stop(self) -> None:
         """Nothing of it is left."""
         await self.vm.off(destroy=True)
+        await self.vm.line.unplug()
 
     @export
     async def get_hostname(self) -> str:

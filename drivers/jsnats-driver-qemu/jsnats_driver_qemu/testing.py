@@ -5,9 +5,12 @@ from __future__ import annotations
 
 import gzip
 import lzma
+import os
 import platform
+import re
 import shutil
 import stat
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -45,6 +48,7 @@ said meta-data local-hostname > /www/hostname
 echo "seed of $(said meta-data instance-id)"
 
 httpd -p 80 -h /www
+[ -x /bin/dropbear ] && mkdir -p /etc/dropbear && dropbear -R
 while :; do setsid getty -L 0 $(sed 's/.*console=\(tty[A-Z0-9]*\).*/\1/' /proc/cmdline) vt100; done
 """
 
@@ -70,27 +74,44 @@ def busybox() -> Path | None:
     return Path(found) if found and b"/ld-" not in Path(found).read_bytes()[:4096] else None
 
 
-def make_initrd(path: Path, image: Path, shell: Path) -> None:
-    """Write the Linux for a kernel, `image`, and a busybox, `shell`, to `path`."""
+def dropbear() -> Path | None:
+    """An ssh server that is small."""
+    found = shutil.which("dropbear", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    return Path(found) if found else None
+
+
+def make_initrd(path: Path, image: Path, shell: Path, ssh: Path | None = None) -> None:
+    """Write the Linux for a kernel, `image`, with a busybox, `shell`, and a dropbear, `ssh`, to `path`."""
     with gzip.open(path, "wb", compresslevel=1) as file:
-        for number, (name, mode, data) in enumerate(_entries(image, shell), 1):
+        for number, (name, mode, data) in enumerate(_entries(image, shell, ssh), 1):
             file.write(_record(name, mode, data, number))
         file.write(_record("TRAILER!!!", 0, b"", 0))
 
 
-def _entries(image: Path, shell: Path) -> Iterator[tuple[str, int, bytes]]:
-    for name in ("bin", "dev", "etc", "modules", "proc", "seed", "sys", "www"):
+def _entries(image: Path, shell: Path, ssh: Path | None) -> Iterator[tuple[str, int, bytes]]:
+    for name in ("bin", "dev", "etc", "lib", "lib64", "modules", "proc", "seed", "sys", "www"):
         yield name, stat.S_IFDIR | 0o755, b""
     yield "dev/console", stat.S_IFCHR | 0o600, b""
     yield "bin/busybox", stat.S_IFREG | 0o755, shell.read_bytes()
     yield "init", stat.S_IFREG | 0o755, _INIT.encode()
     yield "etc/passwd", stat.S_IFREG | 0o644, b"root:x:0:0::/:/bin/sh\n"
     yield "etc/shadow", stat.S_IFREG | 0o600, b"root:*:1::::::\n"
+    if ssh:
+        yield "bin/dropbear", stat.S_IFREG | 0o755, ssh.read_bytes()
+        for each in _libraries(ssh):
+            folder = "lib64" if each.name.startswith("ld-linux-x86-64") else "lib"
+            yield f"{folder}/{each.name}", stat.S_IFREG | 0o755, each.read_bytes()
     modules = _in_order(_modules(image))
     for each in modules:
         packed = each.read_bytes()
         yield f"modules/{each.name}", stat.S_IFREG | 0o644, lzma.decompress(packed) if each.suffix == ".xz" else packed
     yield "modules/order", stat.S_IFREG | 0o644, "\n".join(each.name for each in modules).encode()
+
+
+def _libraries(program: Path) -> list[Path]:
+    """The libraries of a program, and its loader."""
+    told = subprocess.run(["ldd", program], capture_output=True, text=True, check=True).stdout
+    return [Path(each) for each in re.findall(r"(/\S+) \(", told)]
 
 
 def _modules(image: Path) -> Path:

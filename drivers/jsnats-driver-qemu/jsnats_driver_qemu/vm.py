@@ -118,7 +118,7 @@ class Vm:
         """Make a partition of an image that was written. Raises OSError while the board is on, ValueError."""
         async with self._lock:
             self.check_off()
-            self.disks.put(partition, path)
+            await asyncio.to_thread(self.disks.put, partition, path)
 
     async def forwarded(self, guestport: int) -> tuple[str, int]:
         """Where on this host a port of the guest is. Raises ConnectionError while the board is off."""
