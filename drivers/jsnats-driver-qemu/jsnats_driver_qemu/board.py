@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final, Literal, cast
 
 Arch = Literal["aarch64", "riscv64", "x86_64"]
+ArchName = Literal["aarch64", "amd64", "arm64", "riscv64", "x86_64"]
 Accel = Literal["auto", "kvm", "tcg"]
 Partition = Literal["root", "bios", "kernel", "initrd", "pflash0", "pflash1"]
 
@@ -46,15 +47,22 @@ MODELS: Final[dict[Arch, Model]] = {
 }
 
 
-def host_arch() -> Arch:
-    """The architecture of this host, by QEMU's name; of another than those above too, which no model is for."""
-    machine = platform.machine()
-    return ALIASES.get(machine, cast("Arch", machine))
+def host_arch() -> ArchName:
+    """The architecture of this host, which may be another than those."""
+    return cast("ArchName", platform.machine())
+
+
+def arch_of(name: str) -> Arch:
+    """QEMU's name of an architecture. Raises ValueError for one that no model is for."""
+    for each in MODELS:
+        if each == ALIASES.get(name, name):
+            return each
+    raise ValueError(f"arch: there is no model of {name}: say one of {', '.join(MODELS)}")
 
 
 def kvm_for(arch: Arch) -> bool:
     """Whether the kernel of this host may run such a guest itself."""
-    return arch == host_arch() and os.access(KVM, os.R_OK | os.W_OK)
+    return arch == ALIASES.get(platform.machine(), platform.machine()) and os.access(KVM, os.R_OK | os.W_OK)
 
 
 @dataclass(frozen=True, kw_only=True)

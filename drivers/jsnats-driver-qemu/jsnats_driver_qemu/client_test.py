@@ -25,6 +25,7 @@ from jsnats.common.exceptions import (
 from jsnats.common.utils import serve
 from jsnats_driver_network.adapters import TcpPortforwardAdapter
 
+from .board import arch_of, host_arch
 from .client import QemuClient
 from .driver import Forward, Qemu
 from .testing import UBOOT, busybox, dropbear, kernel, make_initrd, missing
@@ -51,14 +52,14 @@ def board(tmp_path):
         yield client
 
 
-def boot(board: QemuClient) -> ConsoleClient:
-    """Switch on, and stop in U-Boot."""
+def boot(board: QemuClient) -> Any:
+    """Switch on, and stop in U-Boot; returns the console."""
     board.power.on()
     return stop_in_uboot(board)
 
 
-def stop_in_uboot(board: QemuClient) -> ConsoleClient:
-    """Stop in U-Boot after a power-on."""
+def stop_in_uboot(board: QemuClient) -> Any:
+    """Stop in U-Boot after a power-on; returns the console."""
     board.console.expect("stop autoboot", since="boot")
     board.console.send("\r")
     board.console.expect("=> ")
@@ -335,12 +336,14 @@ _image, _shell, _ssh = kernel(), busybox(), dropbear()
 @pytest.fixture(scope="module")
 def linux(tmp_path_factory):
     """A board that has booted Debian's kernel to busybox's login."""
-    if not (_image and _shell) or missing("x86_64"):
-        pytest.skip("linux-image-cloud-amd64, busybox-static or qemu-system-x86 is not installed")
+    if not (_image and _shell):
+        pytest.skip("linux-image-cloud-* or busybox-static is not installed")
+    if reason := missing(arch_of(host_arch())):
+        pytest.skip(reason)
     folder = tmp_path_factory.mktemp("linux")
     make_initrd(folder / "initrd", _image, _shell, _ssh)
     parameters = {
-        "arch": "x86_64",
+        "arch": host_arch(),
         "smp": 1,
         "mem": "256M",
         "append": "quiet mitigations=off",
@@ -383,6 +386,14 @@ def test_a_server_in_the_guest_is_reached(linux):
                 assert answer.read() == b"board-7\n"
     with linux.closed.stream() as stream, pytest.raises(EndOfStream):
         stream.receive(timeout_s=30)
+
+
+@pytest.mark.timeout(180)
+def test_sysrq(linux):
+    """A break and a letter reach the kernel."""
+    linux.console.send_break()
+    linux.console.send("h")
+    linux.console.expect("sysrq: HELP")
 
 
 @pytest.mark.timeout(180)

@@ -1,72 +1,23 @@
-"""The serial line of a virtual board: it is there whether the board is on or off, as a cable is."""
+"""The serial console of a virtual board."""
 
 from __future__ import annotations
 
-import asyncio
-import socket
-from collections import deque
-from contextlib import suppress
+from typing import Annotated
 
-from anyio import BrokenResourceError, EndOfStream
 from anyio.abc import ByteStream
-from pydantic import SkipValidation
+from pydantic import Field, SkipValidation
 from pydantic.dataclasses import dataclass
 
-from jsnats.driver import Console
-from jsnats_driver_network.sockets import RawStream
+from jsnats.driver import Console, export
 
-
-class Line(ByteStream):
-    """The lines of one run of QEMU after the other, as one: no byte of the first instant or of the last is missed."""
-
-    def __init__(self) -> None:
-        self._runs: deque[RawStream] = deque()
-        self._plugged = asyncio.Event()
-
-    def plug(self) -> socket.socket:
-        """A new line. Returns the end for QEMU, which is the caller's to close."""
-        ours, theirs = socket.socketpair()
-        ours.setblocking(False)
-        self._runs.append(RawStream(ours))
-        self._plugged.set()
-        return theirs
-
-    async def receive(self, max_bytes: int = 65536) -> bytes:
-        """Return what the board has said, at least a byte."""
-        while True:
-            while not self._runs:
-                self._plugged.clear()
-                await self._plugged.wait()
-            run = self._runs[0]
-            try:
-                return await run.receive(max_bytes)
-            except (EndOfStream, BrokenResourceError):  # all of it was read: it is off
-                self._runs.popleft()
-                await run.aclose()
-
-    async def send(self, item: bytes) -> None:
-        """Write; what is written while the board is off is lost, as on a wire."""
-        if self._runs:
-            with suppress(BrokenResourceError):
-                await self._runs[-1].send(item)
-
-    async def send_eof(self) -> None:
-        """A serial line has no end."""
-
-    async def aclose(self) -> None:
-        """Leave the lines as they are: whoever reads next goes on."""
-
-    async def unplug(self) -> None:
-        """Let go of them, read or not."""
-        while self._runs:
-            await self._runs.popleft().aclose()
+from .vm import Vm
 
 
 @dataclass(kw_only=True)
 class QemuConsole(Console):
-    """The serial console of a virtual board. It goes on over power cycles."""
+    """The serial console of `vm`: it is there whether the board is on or off, as a cable is."""
 
-    line: SkipValidation[Line]
+    vm: SkipValidation[Vm]
 
     @classmethod
     def client(cls) -> str:
@@ -74,5 +25,10 @@ class QemuConsole(Console):
         return "jsnats_driver_pyserial.client.PySerialClient"
 
     async def open(self) -> ByteStream:
-        """The line is always there."""
-        return self.line
+        """Go on with the line."""
+        return self.vm.line
+
+    @export
+    async def send_break(self, duration: Annotated[float, Field(gt=0, le=60)] = 0.25) -> None:
+        """Send a break, as SysRq wants it; QEMU's has no length. Raises ConnectionError while the board is off."""
+        await self.vm.run.execute("chardev-send-break", {"id": "console"})

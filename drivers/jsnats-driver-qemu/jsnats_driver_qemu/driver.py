@@ -7,12 +7,12 @@ from dataclasses import field
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from jsnats.driver import Driver, export
 
-from .board import ALIASES, MODELS, Accel, Arch, Board, Hostfwd, Partition, host_arch
+from .board import MODELS, Accel, ArchName, Board, Hostfwd, Partition, arch_of, host_arch
 from .console import QemuConsole
 from .disks import Disks
 from .flasher import QemuFlasher
@@ -35,7 +35,6 @@ SAFE: Final = (
 """What a lease may say to the monitor, beside all that begins with query-. The rest reaches files of the host."""
 UNITS: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
-Architecture = Annotated[Arch, BeforeValidator(lambda given: ALIASES.get(str(given), given))]
 Host = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$")]
 User = Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_-]{0,31}$")]
 
@@ -60,7 +59,7 @@ class Qemu(Driver):
     are in a folder of `directory`.
     """
 
-    arch: Architecture = field(default_factory=host_arch)
+    arch: ArchName = field(default_factory=host_arch)
     cpu: Annotated[str | None, Field(pattern=r"^[\w.,+=-]+$")] = None
     accel: Accel = "auto"
     smp: Annotated[int, Field(ge=1, le=64)] = 2
@@ -78,14 +77,13 @@ class Qemu(Driver):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.arch not in MODELS:
-            raise ValueError(f"arch: this host is {self.arch}: say one of {', '.join(MODELS)}")
+        self._arch = arch_of(self.arch)
         forwards = {"ssh": Forward(guestport=22), **self.hostfwd}
         self.vm = vm = self._vm(list(forwards.values()))
         children = {
             "power": QemuPower(vm=vm),
             "flasher": QemuFlasher(vm=vm),
-            "console": QemuConsole(line=vm.line),
+            "console": QemuConsole(vm=vm),
             "vnc": Vnc(vm=vm),
             "snapshots": Snapshots(vm=vm),
         }
@@ -96,7 +94,7 @@ class Qemu(Driver):
 
     def _vm(self, forwards: list[Forward]) -> Vm:
         board = Board(
-            arch=self.arch,
+            arch=self._arch,
             cpu=self.cpu,
             smp=self.smp,
             mem=self.mem,
@@ -114,7 +112,7 @@ class Qemu(Driver):
         return Vm(board=board, disks=self._disks(), identity=identity, accel=self.accel, driver=self)
 
     def _disks(self) -> Disks:
-        flash = MODELS[self.arch].flash
+        flash = MODELS[self._arch].flash
         sizes: dict[Partition, int] = {"pflash0": flash, "pflash1": flash} if flash else {}
         blank: list[Partition] = ["pflash1"] if flash else []  # where firmware keeps its settings
         if self.disk_size:

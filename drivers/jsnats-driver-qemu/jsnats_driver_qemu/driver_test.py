@@ -64,13 +64,13 @@ def test_a_parameter_that_cannot_be_is_named(config, told):
 @pytest.mark.parametrize(("given", "arch"), [("arm64", "aarch64"), ("amd64", "x86_64"), ("riscv64", "riscv64")])
 def test_architectures_have_two_names(given, arch):
     """That of Debian and that of QEMU mean the same."""
-    assert Qemu(arch=given).arch == arch
+    assert Qemu(arch=given).vm.board.arch == arch
 
 
 def test_a_host_that_is_no_model_has_to_say_one(monkeypatch):
     """The default is the architecture of the host, if a board of that can be made."""
     monkeypatch.setattr("platform.machine", lambda: "s390x")
-    with pytest.raises(ValueError, match="arch: this host is s390x: say one of aarch64, riscv64, x86_64"):
+    with pytest.raises(ValueError, match="arch: there is no model of s390x: say one of aarch64, riscv64, x86_64"):
         Qemu()
 
 
@@ -361,7 +361,7 @@ def test_the_example_is_a_valid_exporter(monkeypatch):
     firmware, server = exporter.root.children["firmware"], exporter.root.children["server"]
     assert isinstance(firmware, Qemu)
     assert isinstance(server, Qemu)
-    assert (firmware.arch, firmware.disk_size, server.password) == ("aarch64", "1G", "that of the example")
+    assert (firmware.vm.board.arch, firmware.disk_size, server.password) == ("aarch64", "1G", "that of the example")
     assert {"power", "console", "flasher", "vnc", "snapshots", "ssh", "web"} == server.children.keys()
 
 

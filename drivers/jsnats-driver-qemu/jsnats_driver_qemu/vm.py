@@ -11,9 +11,9 @@ from typing import Final
 from jsnats.driver import Console, Driver
 
 from .board import NODES, PARTITIONS, Accel, Board, Partition, kvm_for
-from .console import Line
 from .disks import Disks
 from .identity import Identity
+from .line import Line
 from .process import Run
 
 _FORWARD: Final = re.compile(r"TCP\[HOST_FORWARD\]\s+\d+\s+(\S+)\s+(\d+)\s+\S+\s+(\d+)")
