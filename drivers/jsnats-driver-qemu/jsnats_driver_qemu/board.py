@@ -29,21 +29,25 @@ KVM: Final = Path("/dev/kvm")
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """A machine of QEMU's: `tty` is the kernel's name of its serial line, `flash` the bytes of a flash chip."""
+    """A machine of QEMU's: `tty` is the kernel's name of its serial line, `flash` the bytes of a flash chip.
+
+    With `settings` its firmware keeps them in the second chip; QEMU before 8 takes that of riscv64 for a kernel.
+    """
 
     machine: str
     cpu: str
     tty: str
     flash: int | None
+    settings: bool
     devices: tuple[str, ...]
 
 
 _VIRTIO_SCREEN: Final = ("virtio-gpu-pci", "virtio-keyboard-pci", "virtio-tablet-pci")
 
 MODELS: Final[dict[Arch, Model]] = {
-    "aarch64": Model(machine="virt", cpu="max", tty="ttyAMA0", flash=64 * MIB, devices=_VIRTIO_SCREEN),
-    "riscv64": Model(machine="virt", cpu="rv64", tty="ttyS0", flash=32 * MIB, devices=_VIRTIO_SCREEN),
-    "x86_64": Model(machine="q35", cpu="max", tty="ttyS0", flash=None, devices=("VGA",)),
+    "aarch64": Model(machine="virt", cpu="max", tty="ttyAMA0", flash=64 * MIB, settings=True, devices=_VIRTIO_SCREEN),
+    "riscv64": Model(machine="virt", cpu="rv64", tty="ttyS0", flash=32 * MIB, settings=False, devices=_VIRTIO_SCREEN),
+    "x86_64": Model(machine="q35", cpu="max", tty="ttyS0", flash=None, settings=False, devices=("VGA",)),
 }
 
 

@@ -37,8 +37,8 @@ pytestmark = pytest.mark.skipif(bool(missing("aarch64")), reason=missing("aarch6
 def served(folder: Path, **parameters: Any) -> Iterator[QemuClient]:
     """A board that comes up in U-Boot, by default on arm64."""
     given: dict[str, Any] = {"arch": "arm64", "mem": "128M", "accel": "tcg", "directory": folder} | parameters
-    firmware = {"bios": UBOOT["aarch64"]} if given["arch"] == "arm64" else {}
-    given["default_partitions"] = firmware | given.get("default_partitions", {})
+    if given["arch"] == "arm64":
+        given["default_partitions"] = {"bios": UBOOT["aarch64"]} | given.get("default_partitions", {})
     with serve(Qemu(**given)) as client:
         assert isinstance(client, QemuClient)
         with client.console:
@@ -106,6 +106,21 @@ def test_a_board_comes_up_in_uboot_and_again(tmp_path, arch):
         assert board.power.is_on() is True
         board.power.off()
         assert board.power.is_on() is False
+
+
+@pytest.mark.parametrize(
+    ("arch", "partition", "said"), [("aarch64", "pflash0", "U-Boot"), ("riscv64", "kernel", "OpenSBI")]
+)
+def test_other_ways_to_boot(tmp_path, arch, partition, said):
+    """U-Boot starts from a flash chip, and as the kernel that OpenSBI hands over to."""
+    image = {"pflash0": UBOOT["aarch64"], "kernel": UBOOT["riscv64"].parents[1] / "qemu-riscv64_smode/u-boot.bin"}
+    if missing(arch) or not image[partition].is_file():
+        pytest.skip(missing(arch) or f"{image[partition]} is not installed")
+    with served(tmp_path, arch=arch, default_partitions={}) as board:
+        board.flasher.flash(image[partition], target=partition)
+        board.power.on()
+        board.console.expect(said, since="boot")
+        stop_in_uboot(board)
 
 
 def test_the_console_is_there_while_the_board_is_off(board):

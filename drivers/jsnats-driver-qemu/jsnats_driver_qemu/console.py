@@ -15,7 +15,7 @@ from .vm import Vm
 
 @dataclass(kw_only=True)
 class QemuConsole(Console):
-    """The serial console of `vm`: it is there whether the board is on or off, as a cable is."""
+    """The serial console: it is there whether the board is on or off, as a cable is."""
 
     vm: SkipValidation[Vm]
 

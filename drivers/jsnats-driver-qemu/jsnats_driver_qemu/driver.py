@@ -80,7 +80,7 @@ class Qemu(Driver):
         self._arch = arch_of(self.arch)
         forwards = {"ssh": Forward(guestport=22), **self.hostfwd}
         self.vm = vm = self._vm(list(forwards.values()))
-        children = {
+        children: dict[str, Driver] = {
             "power": QemuPower(vm=vm),
             "flasher": QemuFlasher(vm=vm),
             "console": QemuConsole(vm=vm),
@@ -89,8 +89,10 @@ class Qemu(Driver):
         }
         if taken := children.keys() & forwards.keys():
             raise ValueError(f"hostfwd: {', '.join(taken)} is another child of the board: give it another name")
-        ports = {name: GuestPort(vm=vm, guestport=each.guestport) for name, each in forwards.items()}
-        self.children |= children | ports
+        for name, each in forwards.items():
+            about = f"TCP port {each.guestport} of the guest"
+            children[name] = GuestPort(vm=vm, guestport=each.guestport, description=about)
+        self.children |= children
 
     def _vm(self, forwards: list[Forward]) -> Vm:
         board = Board(
@@ -112,9 +114,10 @@ class Qemu(Driver):
         return Vm(board=board, disks=self._disks(), identity=identity, accel=self.accel, driver=self)
 
     def _disks(self) -> Disks:
-        flash = MODELS[self._arch].flash
+        model = MODELS[self._arch]
+        flash = model.flash
         sizes: dict[Partition, int] = {"pflash0": flash, "pflash1": flash} if flash else {}
-        blank: list[Partition] = ["pflash1"] if flash else []  # where firmware keeps its settings
+        blank: list[Partition] = ["pflash1"] if model.settings else []
         if self.disk_size:
             sizes["root"] = int(self.disk_size.rstrip("KMGT")) * UNITS[self.disk_size.lstrip("0123456789")]
             blank.append("root")

@@ -3,6 +3,7 @@ import gzip
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
 from contextlib import suppress
@@ -349,6 +350,22 @@ async def test_a_board_that_was_destroyed_during_a_flash_says_so(tmp_path):
     with pytest.raises(OSError, match="destroyed while it was flashed"):
         await driver.vm.put("root", path)
     await driver.stop()
+
+
+@needs_qemu
+async def test_an_end_that_nobody_asked_for_is_an_event(tmp_path, monkeypatch):
+    """`ended` tells exit code and reason; switching off is none."""
+    events: asyncio.Queue[tuple[str, dict[str, Any]]] = asyncio.Queue()
+    driver = uboot(tmp_path)
+    monkeypatch.setattr(Qemu, "emit", lambda self, name, **data: events.put_nowait((name, data)))
+    await driver.vm.on()
+    await driver.vm.off()
+    await driver.vm.on()
+    os.kill(driver.vm.run.pid, signal.SIGSEGV)
+    async with asyncio.timeout(30):
+        assert await events.get() == ("ended", {"code": -11, "reason": "QEMU ended: killed by SIGSEGV"})
+    await driver.stop()
+    assert events.empty()
 
 
 # ------------------------------------------------------------------ the package

@@ -15,7 +15,10 @@ from .vm import Vm
 
 @dataclass(kw_only=True)
 class QemuFlasher(FlasherInterface):
-    """The partitions of `vm`: `root`, its disk, and `bios`, `kernel`, `initrd`, `pflash0`, `pflash1`."""
+    """What the board boots from, while it is off.
+
+    Its partitions are `root`, the disk, and `bios`, `kernel`, `initrd`, `pflash0`, `pflash1`.
+    """
 
     vm: SkipValidation[Vm]
 

@@ -15,7 +15,7 @@ from .vm import Vm
 
 @dataclass(kw_only=True)
 class QemuPower(VirtualPowerInterface):
-    """The power of `vm`: QEMU runs while it is on."""
+    """The power of the board: QEMU runs while it is on."""
 
     vm: SkipValidation[Vm]
 

@@ -24,7 +24,10 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,62}$")]
 
 @dataclass(kw_only=True)
 class Snapshots(Driver):
-    """Snapshots of `vm` while it is on. They outlive a power cycle, and end with a flash or when it is destroyed."""
+    """Snapshots of the whole board, while it is on.
+
+    They outlive a power cycle, and end with a flash or when the board is destroyed.
+    """
 
     vm: SkipValidation[Vm]
 
