@@ -201,7 +201,19 @@ def test_faults_of_snapshots(board):
     board.flasher.flash(b"new")
     boot(board)
     assert board.snapshots.list() == []
+
+
+def test_a_name_is_free_again_after_a_flash(board):
+    """What a disk still has of a snapshot of that name is not what is loaded."""
+    boot(board)
     board.snapshots.save("one")
+    board.power.off()
+    board.flasher.flash(bytes(512), target="pflash1")
+    run(boot(board), "mw.b 41000000 22 200", "virtio write 41000000 0 1", told="virtio write")
+    board.snapshots.save("one")
+    run(board.console, "mw.b 41000000 33 200", "virtio write 41000000 0 1", told="virtio write")
+    board.snapshots.load("one")
+    run(board.console, "virtio read 41000000 0 1", "md.b 41000000 4", told="41000000: 22 22 22 22")
 
 
 def test_a_board_that_is_on_is_not_flashed_or_dumped(board, tmp_path):

@@ -22,6 +22,7 @@ from jsnats_driver_qemu.disks import Disks
 from jsnats_driver_qemu.driver import Forward, Qemu
 from jsnats_driver_qemu.identity import Identity
 from jsnats_driver_qemu.image import Image
+from jsnats_driver_qemu.power import QemuPower
 from jsnats_driver_qemu.testing import UBOOT, missing
 
 needs_qemu = pytest.mark.skipif(bool(missing("aarch64")), reason=missing("aarch64"))
@@ -327,6 +328,22 @@ async def test_a_qemu_that_does_not_answer_is_given_up(tmp_path, silent, monkeyp
     with pytest.raises(TimeoutError, match=r"did not start within 0.5 s"):
         await driver.vm.on()
     assert not driver.vm.is_on
+    await driver.stop()
+
+
+@needs_qemu
+async def test_the_end_of_a_lease_destroys_the_board(tmp_path):
+    """close() of the power leaves no process and no file; the next power-on is of another board."""
+    driver = uboot(tmp_path)
+    power = driver.children["power"]
+    assert isinstance(power, QemuPower)
+    await power.on()
+    first, pid = driver.vm.disks.instance, driver.vm.run.pid
+    await power.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+    assert os.listdir(tmp_path) == []
+    assert driver.vm.disks.instance != first
     await driver.stop()
 
 
