@@ -8,7 +8,10 @@ import platform
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal, cast
+from typing import Annotated, Final, Literal, cast
+
+import pydantic.dataclasses
+from pydantic import Field
 
 Arch = Literal["aarch64", "riscv64", "x86_64"]
 ArchName = Literal["aarch64", "amd64", "arm64", "riscv64", "x86_64"]
@@ -69,16 +72,17 @@ def kvm_for(arch: Arch) -> bool:
     return arch == ALIASES.get(platform.machine(), platform.machine()) and os.access(KVM, os.R_OK | os.W_OK)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Hostfwd:
-    """A TCP port of the guest, at a port of the exporter's host; 0 is any free one."""
+@pydantic.dataclasses.dataclass(frozen=True, kw_only=True)
+class Forward:
+    """TCP port `guestport` of the guest, at port `hostport` (0: any free one) of the exporter's address `hostaddr`."""
 
-    hostaddr: str
-    hostport: int
-    guestport: int
+    guestport: Annotated[int, Field(ge=1, le=65535)]
+    hostport: Annotated[int, Field(ge=0, le=65535)] = 0
+    hostaddr: Annotated[str, Field(pattern=r"^\d+(\.\d+){3}$")] = "127.0.0.1"
+    protocol: Literal["tcp"] = "tcp"
 
     def __str__(self) -> str:
-        return f"hostfwd=tcp:{self.hostaddr}:{self.hostport}-:{self.guestport}"
+        return f"hostfwd={self.protocol}:{self.hostaddr}:{self.hostport}-:{self.guestport}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +96,7 @@ class Board:
     hostname: str
     append: str
     restrict: bool
-    forwards: Sequence[Hostfwd]
+    forwards: Sequence[Forward]
 
     @property
     def model(self) -> Model:

@@ -25,9 +25,9 @@ from jsnats.common.exceptions import (
 from jsnats.common.utils import serve
 from jsnats_driver_network.adapters import TcpPortforwardAdapter
 
-from .board import arch_of, host_arch
+from .board import Forward, arch_of, host_arch
 from .client import QemuClient
-from .driver import Forward, Qemu
+from .driver import Qemu
 from .testing import UBOOT, busybox, dropbear, kernel, make_initrd, missing
 
 pytestmark = pytest.mark.skipif(bool(missing("aarch64")), reason=missing("aarch64"))

@@ -134,8 +134,10 @@ class Disks:
         self._flashed.clear()
         self.instance = str(uuid.uuid4())
         if folder and lock is not None:
-            await asyncio.to_thread(shutil.rmtree, folder, True)
-            os.close(lock)
+            try:
+                await asyncio.to_thread(shutil.rmtree, folder, True)
+            finally:
+                os.close(lock)
 
 
 async def _create(path: Path, size: str, *backing: str) -> None:

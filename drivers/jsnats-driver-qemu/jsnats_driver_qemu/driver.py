@@ -5,14 +5,14 @@ from __future__ import annotations
 import tempfile
 from dataclasses import field
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from jsnats.driver import Driver, export
 
-from .board import MODELS, Accel, ArchName, Board, Hostfwd, Partition, arch_of, host_arch
+from .board import MODELS, Accel, ArchName, Board, Forward, Partition, arch_of, host_arch
 from .console import QemuConsole
 from .disks import Disks
 from .flasher import QemuFlasher
@@ -37,16 +37,6 @@ UNITS: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 Host = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$")]
 User = Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_-]{0,31}$")]
-
-
-@dataclass(kw_only=True)
-class Forward:
-    """TCP port `guestport` of the guest, at port `hostport` (0: any free one) of the exporter's address `hostaddr`."""
-
-    guestport: Annotated[int, Field(ge=1, le=65535)]
-    hostport: Annotated[int, Field(ge=0, le=65535)] = 0
-    hostaddr: Annotated[str, Field(pattern=r"^\d+(\.\d+){3}$")] = "127.0.0.1"
-    protocol: Literal["tcp"] = "tcp"
 
 
 @dataclass(kw_only=True)
@@ -103,7 +93,7 @@ class Qemu(Driver):
             hostname=self.hostname,
             append=self.append,
             restrict=self.restrict,
-            forwards=[Hostfwd(hostaddr=f.hostaddr, hostport=f.hostport, guestport=f.guestport) for f in forwards],
+            forwards=forwards,
         )
         identity = Identity(
             hostname=self.hostname,

@@ -17,9 +17,9 @@ import jsnats_driver_qemu
 from jsnats.agent import load
 from jsnats.common.utils import serve
 from jsnats_driver_qemu import process, vm
-from jsnats_driver_qemu.board import Board
+from jsnats_driver_qemu.board import Board, Forward
 from jsnats_driver_qemu.disks import Disks
-from jsnats_driver_qemu.driver import Forward, Qemu
+from jsnats_driver_qemu.driver import Qemu
 from jsnats_driver_qemu.identity import Identity
 from jsnats_driver_qemu.image import Image
 from jsnats_driver_qemu.power import QemuPower
@@ -115,19 +115,13 @@ def after(command: list[str], option: str) -> list[str]:
 
 def test_the_command_line_has_what_was_said():
     """Kernel, forwards, and folders with a comma in their name come through; the console is the architecture's."""
-    forward = Forward(guestport=80, hostport=8080)
-    made = board(append="quiet", restrict=True, cpu="cortex-a57", forwards=[forward_of(forward)])
+    made = board(append="quiet", restrict=True, cpu="cortex-a57", forwards=[Forward(guestport=80, hostport=8080)])
     command = made.command("tcg", {"kernel": Path("/k"), "root": Path("/a,b/root")}, Path("/a,b"), "id")
     assert after(command, "-append") == ["console=ttyAMA0 hostname=demo quiet"]
     assert after(command, "-netdev") == ["user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:8080-:80"]
     assert after(command, "-vnc") == ["unix:/a,,b/vnc"]
     assert [json.loads(each)["node-name"] for each in after(command, "-blockdev")] == ["vmstate", "disk-root", "cidata"]
     assert after(command, "-cpu") == ["cortex-a57"]
-
-
-def forward_of(forward: Forward) -> Any:
-    """As the driver makes it."""
-    return Qemu(arch="arm64", hostfwd={"ssh": forward}).vm.board.forwards[0]
 
 
 def test_a_console_that_is_named_is_not_named_twice():

@@ -14,7 +14,6 @@ import signal
 import socket
 import subprocess
 import sys
-from collections import deque
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
@@ -31,7 +30,8 @@ QUIT_S: Final = 5.0
 """How long QEMU may take to close its disks before it is killed."""
 POLL_S: Final = 0.02
 LINES: Final = 12
-"""So many of the last lines that QEMU wrote are kept, to say why it ended."""
+KEPT: Final = 4096
+"""So much of what QEMU wrote last, in lines and bytes, is kept to say why it ended."""
 
 _PACKAGES: Final = {
     "qemu-img": "qemu-utils",
@@ -98,7 +98,7 @@ class Run:
         self._process = process
         self._qmp = QMPClient()
         self._connected = False
-        self._lines: deque[str] = deque(maxlen=LINES)
+        self._said = b""
         self._listening = asyncio.create_task(self._listen(), name=f"qemu-{process.pid}")
 
     @classmethod
@@ -137,8 +137,8 @@ class Run:
     async def _listen(self) -> None:
         """Keep what QEMU says until it has ended."""
         assert self._process.stderr
-        async for line in self._process.stderr:
-            self._lines.append(line.decode(errors="replace").rstrip())
+        while data := await self._process.stderr.read(KEPT):
+            self._said = (self._said + data)[-KEPT:]
         await self._process.wait()
         await self._disconnect()
 
@@ -166,8 +166,8 @@ class Run:
     @property
     def last_words(self) -> str:
         """How it ended, with what it wrote last."""
-        how = _how(self._process.returncode)
-        return ": ".join([how, " / ".join(self._lines)] if self._lines else [how])
+        lines = self._said.decode(errors="replace").splitlines()[-LINES:]
+        return ": ".join(filter(None, (_how(self._process.returncode), " / ".join(lines))))
 
     async def execute(self, command: str, arguments: dict[str, Any] | None = None) -> Any:
         """Give a command to the monitor.

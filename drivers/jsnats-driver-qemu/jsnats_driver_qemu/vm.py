@@ -97,9 +97,9 @@ class Vm:
     async def off(self, destroy: bool = False) -> None:
         """Switch off; with `destroy` what was flashed and written is gone. Cancelled, it is off all the same."""
         async with self._lock:
-            if self._run:
-                await self._run.stop()
-                self._run = None
+            run, self._run = self._run, None
+            if run:
+                await run.stop()
             if destroy:
                 await self.disks.destroy()
 
