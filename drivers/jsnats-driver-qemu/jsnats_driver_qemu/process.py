@@ -13,13 +13,14 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
 import anyio
 from qemu.qmp import ExecuteError, QMPClient, QMPError
+
+from jsnats_driver_shell.process import leashed
 
 log = logging.getLogger("jsnats.driver.qemu")
 logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL)  # what goes wrong is raised here as well
@@ -40,16 +41,6 @@ _PACKAGES: Final = {
     "qemu-system-x86_64": "qemu-system-x86",
 }
 
-# The kernel kills it when the thread that started it ends: that of the event loop, which lives as long as the agent. A
-# `preexec_fn` would save 20 ms and may deadlock a process with threads.
-_LEASH: Final = f"""
-import ctypes, os, sys
-ctypes.CDLL(None).prctl(1, {int(signal.SIGKILL)})
-if os.getppid() != int(sys.argv[1]):
-    sys.exit("its starter is gone")
-os.execv(sys.argv[2], sys.argv[2:])
-"""
-
 
 def program(name: str) -> str:
     """Path of one of QEMU's programs. Raises FileNotFoundError with the package to install."""
@@ -60,9 +51,7 @@ def program(name: str) -> str:
 
 async def spawn(command: Sequence[str], pass_fds: Iterable[int] = ()) -> asyncio.subprocess.Process:
     """Start one of QEMU's programs, which is killed when this process dies (Linux). Its stderr is a pipe."""
-    argv = [program(command[0]), *command[1:]]
-    if sys.platform.startswith("linux"):
-        argv = [sys.executable, "-I", "-S", "-c", _LEASH, str(os.getpid()), *argv]
+    argv = leashed([program(command[0]), *command[1:]])
     return await asyncio.create_subprocess_exec(
         *argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, pass_fds=tuple(pass_fds),
         start_new_session=True,
