@@ -87,6 +87,12 @@ def test_a_driver_has_the_shape_of_the_guide(folder: Path) -> None:
     assert project(folder)["project"]["name"] == folder.name
 
 
+def test_every_driver_is_in_the_list() -> None:
+    """drivers/README.md has a row for each."""
+    listed = re.findall(r"^\| \[[\w-]+\]\((.*)/README.md\)", (ROOT / "drivers/README.md").read_text(), re.MULTILINE)
+    assert listed == [folder.name for folder in DRIVERS]
+
+
 @pytest.mark.parametrize("folder", DRIVERS, ids=lambda path: path.name)
 def test_a_driver_registers_only_what_is_its_own(folder: Path) -> None:
     """Entry points of a driver name the package they come with."""

@@ -14,6 +14,7 @@ import pytest
 TOP = Path(__file__).parents[3]
 READMES = [TOP / "README.md", *(TOP / part / "README.md" for part in ("sdk", "agent", "broker"))]
 DRIVERS = sorted((TOP / "drivers").glob("jsnats-driver-*/README.md"))
+ALL = [*READMES, *DRIVERS, TOP / "drivers" / "README.md"]
 BLOCK = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -60,7 +61,7 @@ def test_the_python_of_a_driver_works(tmp_path: Path, monkeypatch: pytest.Monkey
         exec(compile(body, str(readme), "exec", dont_inherit=True), {"__name__": "readme"})
 
 
-@pytest.mark.parametrize("readme", READMES + DRIVERS, ids=lambda path: path.parent.name)
+@pytest.mark.parametrize("readme", ALL, ids=lambda path: path.parent.name)
 def test_the_readme_names_only_files_that_are_there(readme: Path) -> None:
     """Every relative link leads somewhere."""
     links = re.findall(r"\]\(([^)#:]+)\)", readme.read_text())
