@@ -233,7 +233,7 @@ def test_flashers_have_commands(tmp_path):
     with serve(MockFlasher()) as client:
         told = run(client, "flash", str(tmp_path / "image"), "-t", "boot")
         assert re.fullmatch(
-            r"flashed 5 B in \d+\.\d s \(\d+ B/s\), (5 B uploaded|already there, nothing uploaded)\n", told
+            r"flashed 5 B in \d+\.\d s \([\d.]+ k?B/s\), (5 B uploaded|already there, nothing uploaded)\n", told
         )
         again = run(client, "flash", str(tmp_path / "image"), "-t", "boot")
         assert again.endswith(", already there, nothing uploaded\n")
