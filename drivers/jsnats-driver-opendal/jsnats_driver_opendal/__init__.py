@@ -2,9 +2,10 @@
 
 `driver.py` has the driver of a storage, on `files.py` (open files), `paths.py` (what a caller may name) and `faults.py`
 (errors); `flasher.py` has the interfaces of flashers and storage muxes, with a mock of each, `storage.py` images on
-devices, `server.py` the interface of servers. `client.py` is the client of a storage and `commands.py` its commands,
-`flasher_client.py` the client of flashers, `server_client.py` that of servers, `common.py` what travels; `testing.py`
-runs real clients. The drivers are imported when they are asked for, so that a client never loads the exporter's side.
+devices, `medium.py` the device or file that is written, `server.py` the interface of servers. `client.py` is the client
+of a storage and `commands.py` its commands, `flasher_client.py` the client of flashers, `server_client.py` that of
+servers, `common.py` what travels; `testing.py` runs real clients. The drivers are imported when they are asked for, so
+that a client never loads the exporter's side.
 """
 
 from typing import TYPE_CHECKING

@@ -20,6 +20,7 @@ from jsnats.common.utils import serve
 from jsnats.driver import ResourceStream, methods_of, progress_sink
 from jsnats_driver_opendal.driver import FlasherInterface, MockFlasher, MockStorageMux, Opendal, StorageMuxInterface
 from jsnats_driver_opendal.files import Files
+from jsnats_driver_opendal.medium import to_the_end
 from jsnats_driver_opendal.paths import clean
 from jsnats_driver_opendal.storage import write_image
 
@@ -427,11 +428,11 @@ class Mux(StorageMuxInterface):
 
     def __post_init__(self):
         super().__post_init__()
-        self.told, self.broken = [], ""
+        self.told, self.broken = [], set()
 
     def _tell(self, what: str) -> None:
         self.told.append((what, threading.get_ident()))
-        if what == self.broken:
+        if what in self.broken:
             raise OSError(f"{what} failed")
 
     def host(self) -> None:
@@ -471,17 +472,26 @@ async def test_flash_takes_the_card_and_gives_it_back():
 async def test_half_an_image_is_not_booted(broken):
     """When the write fails, the card is attached to nothing and the error is the write's."""
     mux = Mux()
-    mux.broken = broken
+    mux.broken = {broken}
     with pytest.raises(OSError, match=f"{broken} failed"):
         await mux.flash("image")
     assert told(mux)[-1] == "off"
     assert "dut" not in told(mux)
 
 
+async def test_the_first_fault_of_a_flash_is_the_one_that_is_told(caplog):
+    """When the card cannot be taken away either, as from a mux that was unplugged, that is in the log."""
+    mux = Mux()
+    mux.broken = {"write", "off"}
+    with pytest.raises(OSError, match="write failed"):
+        await mux.flash("image")
+    assert "the card was not attached to nothing after a flash that failed: off failed" in caplog.text
+
+
 async def test_a_failed_dump_gives_the_card_back():
     """What is on it is whole."""
     mux = Mux()
-    mux.broken = "read"
+    mux.broken = {"read"}
     with pytest.raises(OSError, match="read failed"):
         await mux.dump()
     assert told(mux) == ["host", "read", "dut"]
@@ -535,6 +545,53 @@ async def test_a_flash_ends_when_the_medium_has_it_all(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(OSError, match="the medium did not take what was written: Input/output error"):
         await MockFlasher().flash(str(tmp_path / "image"))
+
+
+async def test_an_image_can_be_read_back(tmp_path, monkeypatch):
+    """Then a medium that has something else on it, or less, is an error; progress says how far the comparison is."""
+    (tmp_path / "image").write_bytes(b"x" * 3_000_000)
+    (medium := tmp_path / "medium").touch()
+    said = []
+    token = progress_sink.set(lambda done, total, message: said.append((message, done, total)))
+    assert await write_image(MockFlasher(), str(tmp_path / "image"), medium, verify=True) == 3_000_000
+    progress_sink.reset(token)
+    assert said[-3:] == [("comparing", done, 3_000_000) for done in (1 << 20, 2 << 20, 3_000_000)]
+    for spoilt in (b"y" * 3_000_000, b"x" * 2_999_999):
+        monkeypatch.setattr(os, "fsync", lambda descriptor, spoilt=spoilt: medium.write_bytes(spoilt))
+        with pytest.raises(OSError, match="medium does not give back what was written"):
+            await write_image(MockFlasher(), str(tmp_path / "image"), medium, verify=True)
+
+
+async def test_a_medium_that_hangs_is_given_up(tmp_path, monkeypatch):
+    """After the time that it was given to take what was written."""
+    (tmp_path / "image").write_bytes(b"x")
+    (medium := tmp_path / "medium").touch()
+    go_on = threading.Event()
+    monkeypatch.setattr(os, "fsync", lambda descriptor: go_on.wait(30))
+    with pytest.raises(TimeoutError, match="medium did not take within 0.1 s what was written"):
+        await write_image(MockFlasher(), str(tmp_path / "image"), medium, sync_timeout=0.1)
+    go_on.set()
+
+
+async def test_a_cancelled_write_is_waited_for():
+    """The file stays open as long as a thread writes into it: its number would be that of the next file."""
+    begun, go_on, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def work() -> None:
+        begun.set()
+        go_on.wait(30)
+        ended.set()
+
+    running = asyncio.create_task(to_the_end(work))
+    await asyncio.to_thread(begun.wait, 30)
+    running.cancel()
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert not running.done()
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert ended.is_set()
 
 
 def test_the_interfaces_cannot_be_made():

@@ -11,7 +11,7 @@ from pydantic.dataclasses import dataclass
 
 from jsnats.driver import Driver, Resource, export
 
-from .storage import Medium, read_image, write_image
+from .storage import Scratch, read_image, write_image
 
 
 class FlasherInterface(Driver, ABC):
@@ -81,7 +81,7 @@ class StorageMuxInterface(FlasherInterface):
             await self.invoke(self.write, source)
         except BaseException:
             with anyio.CancelScope(shield=True):
-                await self.invoke(self.off)
+                await self._put_away()
             raise
         await self.invoke(self.dut)
 
@@ -96,6 +96,13 @@ class StorageMuxInterface(FlasherInterface):
                 await self.invoke(self.dut)
         return handle
 
+    async def _put_away(self) -> None:
+        """Attach the card to nothing. When that fails too, it is the first failure that the caller has to know."""
+        try:
+            await self.invoke(self.off)
+        except OSError as error:
+            self.logger.error("the card was not attached to nothing after a flash that failed: %s", error)
+
 
 def _refuse_target(target: str | None) -> None:
     if target is not None:
@@ -108,12 +115,12 @@ class MockFlasher(FlasherInterface):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._flashed: dict[str | None, Medium] = {}
+        self._flashed: dict[str | None, Scratch] = {}
 
     @export
     async def flash(self, source: Resource, target: str | None = None) -> None:
         """Keep an image."""
-        medium = self._flashed.setdefault(target, Medium())
+        medium = self._flashed.setdefault(target, Scratch())
         await write_image(self, source, medium.path)
 
     @export
@@ -130,7 +137,7 @@ class MockStorageMux(StorageMuxInterface):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._card = Medium()
+        self._card = Scratch()
         self._at = "off"
 
     @export
