@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any, Self
 
 
 class Behind:
-    """An async context manager; its end waits for the last piece, and raises what that raised."""
+    """An async context manager; its end waits for the last piece, and raises what that raised.
+
+    A thread cannot be stopped: also when who waits is cancelled, nothing runs any more behind the end of the block.
+    """
 
     def __init__(self) -> None:
         self._running: asyncio.Future[Any] | None = None
@@ -21,8 +23,8 @@ class Behind:
         if error is None:
             await self.done()
         elif self._running:
-            with suppress(Exception):
-                await self._running
+            await asyncio.wait({self._running})
+            self._running.exception()  # nobody's: the block has its own
 
     async def run(self, work: Callable[..., object], *args: Any) -> None:
         """Start `work` when the piece before is done. Raises what that one raised."""
@@ -32,5 +34,6 @@ class Behind:
     async def done(self) -> None:
         """Wait until nothing runs. Raises what the last piece raised."""
         if self._running:
+            await asyncio.wait({self._running})
             running, self._running = self._running, None
-            await running
+            running.result()
