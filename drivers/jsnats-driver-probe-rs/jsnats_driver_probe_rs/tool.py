@@ -8,7 +8,8 @@ from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass
 
-from jsnats_driver_shell.process import Process, leashed, running
+from jsnats.sdk import leashed
+from jsnats_driver_shell.process import Process, running
 
 from .output import Progress, Told, failure
 

@@ -20,7 +20,7 @@ from typing import Any, Final
 import anyio
 from qemu.qmp import ExecuteError, QMPClient, QMPError
 
-from jsnats_driver_shell.process import leashed
+from jsnats.sdk import leashed
 
 log = logging.getLogger("jsnats.driver.qemu")
 logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL)  # what goes wrong is raised here as well

@@ -11,10 +11,8 @@ import codecs
 import logging
 import os
 import signal
-import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import Final
 
 from .common import ShellPiece
 
@@ -24,19 +22,6 @@ LONGEST = 64 << 10
 """Characters in one piece at most; a line that does not end is handed on when it is as long."""
 AHEAD = 64
 """Pieces that may wait for the reader; beyond that the command waits in its next write."""
-
-_PR_SET_PDEATHSIG: Final = 1
-# Run by an interpreter of its own: a `preexec_fn` may deadlock a process with threads.
-_LEASH: Final = f"""
-import ctypes, os, sys
-ctypes.CDLL(None).prctl({_PR_SET_PDEATHSIG}, {int(signal.SIGKILL)})
-if os.getppid() != int(sys.argv[1]):
-    sys.exit("its starter is gone")
-try:
-    os.execvp(sys.argv[2], sys.argv[2:])
-except OSError as error:
-    sys.exit(f"cannot run {{sys.argv[2]}}: {{error.strerror}}")
-"""
 
 
 class Lines(asyncio.Protocol):
@@ -157,17 +142,6 @@ class Process:
         """Kill what has not ended by itself, and wait until it is gone."""
         if not self._ended and self.kill() and self._process:
             await self._process.wait()
-
-
-def leashed(argv: Sequence[str]) -> list[str]:
-    """`argv` such that it is killed when this process dies, even by SIGKILL (Linux; elsewhere it is left as it is).
-
-    It costs 20 ms, holds for the program alone and not for what that starts, and a program that is not there is an
-    exit code.
-    """
-    if not sys.platform.startswith("linux"):
-        return list(argv)
-    return [sys.executable, "-I", "-S", "-c", _LEASH, str(os.getpid()), *argv]
 
 
 @asynccontextmanager

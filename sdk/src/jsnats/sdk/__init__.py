@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from ._lease_desk import LeaseDesk
     from ._lease_sync import Lease
     from ._lease_wanted import SCRIPT_S, SHELL_S, Wanted, wanted
+    from ._leash import leashed
     from ._logs import read_logs
     from ._mirror import Mirror, mirrored
     from ._moment import Duration, moment_of, seconds_of, signed_seconds
@@ -56,6 +57,7 @@ _WHERE = {
     "_buckets": ("Conflict", "Record", "Write", "last_record", "put_record", "put_records"),
     "_events": ("StoredEvent", "store_event"),
     "_follow": ("Delivered", "follow"),
+    "_leash": ("leashed",),
     "_mirror": ("Mirror", "mirrored"),
     "_supervised": ("supervised",),
     "_bulk": ("Bulk",),
@@ -151,6 +153,7 @@ __all__ = [
     "follow",
     "last_record",
     "last_sequence",
+    "leashed",
     "mirrored",
     "moment_of",
     "open_connection",
