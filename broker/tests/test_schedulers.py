@@ -120,7 +120,7 @@ async def ask(connection: Connection, verb: str, **fields: Any) -> dict[str, Any
 async def client(connection: Connection, mirror: Mirror, priority: int = 0, *, dies: bool = False) -> QueueRecord:
     """Waits, has an exporter for a moment, and gives it back, or dies without a word. Returns who came when."""
     id_ = secrets.token_hex(8)
-    fields = {"selectors": ["board=rpi4"], "duration": 600, "priority": priority, "note": id_, "tether": 2 * dies}
+    fields = {"selectors": ["board=rpi4"], "duration": 600, "priority": priority, "note": id_, "tether": 5 * dies}
     await ask(connection, "create", id=id_, **fields)
     alive = asyncio.ensure_future(renew(connection, id_)) if dies else None
     wanted: QueueRecord | None = None
