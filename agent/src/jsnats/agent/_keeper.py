@@ -129,6 +129,10 @@ class Keeper:
         """The lease that is on record, unless it has ended here."""
         record = self._mirror.get(lease_key(self.exporter))
         lease = _decoded(record) if record else None
+        if record and lease and lease.epoch < self.ended < record.revision:
+            # Newer as a record, older as a lease: it comes from a backup, and has ended here since. Say so.
+            self.ended, self._reason = lease.epoch, "it had ended before the lab was restored from a backup"
+            self._tell()
         # Not `>`: a lab whose store was lost begins again at 1.
         return lease if lease and lease.epoch != self.ended else None
 

@@ -20,7 +20,7 @@ import logging
 import os
 import secrets
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -109,6 +109,10 @@ class LabDir:
                 _, admin = self._issue(ADMIN, BROKER)
                 self._save_principals(system.key, [admin])
 
+    def exists(self) -> bool:
+        """Whether there is a lab in the directory."""
+        return self._auth.exists()
+
     def lock(self) -> AbstractContextManager[int]:
         """Be the one broker of this lab. Raises ConfigurationError if another is."""
         return running(self.path / "lab.lock")
@@ -122,12 +126,20 @@ class LabDir:
         """Remember them for the next start and for new credentials."""
         _write(self._broker, json.dumps(asdict(settings), indent=1))
 
+    def move_to(self, settings: Settings) -> None:
+        """Remember the settings, and let the context files that lie here lead there."""
+        self.save_settings(settings)
+        for path in self.creds.glob("*.json"):
+            context = Context.load(path)
+            if context.url != settings.url:
+                replace(context, url=settings.url).save(path)
+
     def configure(self, settings: Settings) -> BrokerConfig:
         """Take over where the broker listens: in nats.conf, and in the context files that lie here."""
         with editing(self.path / "auth.lock"):
             config = self._config(settings)
             text = render(config)
-            self._move_to(settings)
+            self.move_to(settings)
             _write(self.path / "nats.conf", text)
         return config
 
@@ -144,7 +156,7 @@ class LabDir:
         Returns the files.
         """
         with editing(self.path / "auth.lock"):
-            self._move_to(replace(self.settings(), url=outside.url, store_bytes=store_bytes))
+            self.move_to(replace(self.settings(), url=outside.url, store_bytes=store_bytes))
             _write(self._outside, json.dumps(asdict(outside), indent=1))
             return self._write_conf(outside)
 
@@ -208,6 +220,18 @@ class LabDir:
         rows = self._read(self._auth)["principals"]
         return sorted(map(_principal, rows), key=lambda each: each.name)
 
+    def rows(self) -> list[dict[str, str]]:
+        """The principals as they stand in auth.json: name, role, public key, password."""
+        return _rows(self.principals())
+
+    def admit(self, rows: Iterable[dict[str, str]]) -> list[Principal]:
+        """Let those in who were let in elsewhere, and return them; who is in here already stays as he is."""
+        with self._editing() as principals:
+            known = {each.token for each in principals}
+            new = [each for each in map(_principal, rows) if each.token not in known]
+            principals += new
+        return new
+
     def context(self, name: str) -> Context:
         """The context of a principal. Raises ConfigurationError if there is none."""
         return Context.load(self.context_path(name))
@@ -252,13 +276,6 @@ class LabDir:
             _write(self.conf / name, text)
         return [self.conf / name for name in files]
 
-    def _move_to(self, settings: Settings) -> None:
-        self.save_settings(settings)
-        for path in self.creds.glob("*.json"):
-            context = Context.load(path)
-            if context.url != settings.url:
-                replace(context, url=settings.url).save(path)
-
     def _config(self, settings: Settings) -> BrokerConfig:
         return BrokerConfig(
             server_name=settings.server_name,
@@ -289,8 +306,7 @@ class LabDir:
         raise ConfigurationError(f"the lab in {self.path} knows no {name!r}: see `jsnats auth ls`")
 
     def _save_principals(self, system_key: str, principals: list[Principal]) -> None:
-        rows = [{name: getattr(each, name) for name in ("name", "role", "key", "password")} for each in principals]
-        _write(self._auth, json.dumps({"system": system_key, "principals": rows}, indent=1))
+        _write(self._auth, json.dumps({"system": system_key, "principals": _rows(principals)}, indent=1))
 
     def _read(self, path: Path) -> dict[str, Any]:
         try:
@@ -300,6 +316,10 @@ class LabDir:
         except (OSError, ValueError) as error:
             raise ConfigurationError(f"cannot read {path}: {error}") from error
         return data
+
+
+def _rows(principals: Iterable[Principal]) -> list[dict[str, str]]:
+    return [{name: getattr(each, name) for name in ("name", "role", "key", "password")} for each in principals]
 
 
 def _principal(row: dict[str, str]) -> Principal:

@@ -91,8 +91,8 @@ async def run_broker(
     with lab.lock() as lock:
         listen = listen or lab.settings().host
         port = lab.settings().port if port is None else port
-        settings = _settings(lab, listen, port or _free_port(listen), total_bytes, auth)
-        settings = replace(settings, mqtt=0 if mqtt is None else mqtt or _free_port(listen))
+        settings = settings_for(lab, listen, port or free_port(listen), total_bytes, auth)
+        settings = replace(settings, mqtt=0 if mqtt is None else mqtt or free_port(listen))
         config = lab.configure(settings)
         async with BrokerProcess(config, lock=lock) as process:
             broker = Broker(lab, process)
@@ -102,7 +102,8 @@ async def run_broker(
                 yield broker
 
 
-def _settings(lab: LabDir, listen: str, port: int, total_bytes: int | None, auth: bool) -> Settings:
+def settings_for(lab: LabDir, listen: str, port: int, total_bytes: int | None, auth: bool) -> Settings:
+    """What the lab's broker is to be started with."""
     known = lab.settings()
     store = total_bytes or known.store_bytes or default_total(lab.path)
     # The shares add up to all of it; the rest is for streams of others. A smaller store comes into force only
@@ -117,7 +118,8 @@ def _url(host: str, port: int) -> str:
     return f"nats://[{host}]:{port}" if ":" in host else f"nats://{host}:{port}"
 
 
-def _free_port(listen: str) -> int:
+def free_port(listen: str) -> int:
+    """A port that nobody has there. Raises ConfigurationError for an address that is none of this host."""
     family = socket.AF_INET6 if ":" in listen else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         try:

@@ -186,7 +186,7 @@ def show_usage(directory: Dir = None, as_json: Json = False) -> None:
     with one_line_errors():
         rows = asyncio.run(_usage(directory))
     if as_json:
-        _print_json([asdict(row) for row in rows])
+        print_json([asdict(row) for row in rows])
         return
     typer.echo(f"{'STREAM':<20} {'USED':>8} {'OF':>8} {'MESSAGES':>10}  OLDEST")
     for row in rows:
@@ -247,7 +247,7 @@ def list_principals(directory: Dir = None, as_json: Json = False) -> None:
         principals = LabDir(directory).principals()
     if as_json:
         rows = [{"name": each.name, "role": each.role, "key": each.key} for each in principals]
-        _print_json([row | {"mqtt": bool(each.password)} for row, each in zip(rows, principals, strict=True)])
+        print_json([row | {"mqtt": bool(each.password)} for row, each in zip(rows, principals, strict=True)])
         return
     for each in principals:
         typer.echo(f"{each.role:<10} {each.name}{' (mqtt)' if each.password else ''}")
@@ -268,7 +268,7 @@ def revoke(name: Annotated[str, typer.Argument(help="The name.")], directory: Di
 
 def _add_mqtt(lab: LabDir, role: Role, name: str, output: Path | None) -> None:
     if role is not Role.viewer or output:
-        _refuse("--mqtt makes viewers, and no context file: say `jsnats auth add viewer NAME --mqtt`")
+        refuse("--mqtt makes viewers, and no context file: say `jsnats auth add viewer NAME --mqtt`")
     typer.echo(str(lab.add_mqtt(name)))
 
 
@@ -321,11 +321,12 @@ def _bytes(text: str) -> int | None:
         return None
     number, unit = (text[:-1], text[-1].upper()) if text[-1].isalpha() else (text, "")
     if not number.isdigit() or unit not in _UNITS or int(number) == 0:
-        _refuse(f"--store-size {text!r} is no size: write it like 500M or 10G")
+        refuse(f"--store-size {text!r} is no size: write it like 500M or 10G")
     return int(number) * _UNITS[unit]
 
 
-def _refuse(message: str) -> NoReturn:
+def refuse(message: str) -> NoReturn:
+    """Raise ConfigurationError."""
     from jsnats.schemas import ConfigurationError
 
     raise ConfigurationError(message)
@@ -344,7 +345,11 @@ def _age(seconds: float | None) -> str:
     return f"{days}d {hours}h" if days else f"{hours}h {rest // 60}m" if hours else f"{rest // 60}m {rest % 60}s"
 
 
-def _print_json(value: Any) -> None:
+def print_json(value: Any) -> None:
+    """Print it for a program."""
     import json
 
     typer.echo(json.dumps(value, indent=1))
+
+
+from . import cli_backup as _backup  # noqa: E402, F401 - its commands take the options above

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from ._lease_text import place_text
     from ._options import UNITS, ContextFile, Json, Nats, Systemd, UnitFolder
     from ._output import progress_line
-    from ._progress import transfer_line
+    from ._progress import transfer_bar, transfer_line
     from ._shell import Session, run_session, until_signal
     from ._systemd import CREDENTIALS, Unit, install_unit
 
@@ -69,6 +69,7 @@ __all__ = [
     "progress_line",
     "run_session",
     "signature",
+    "transfer_bar",
     "transfer_line",
     "type_name",
     "until_signal",
@@ -94,6 +95,7 @@ _HOME = {
     "progress_line": "_output",
     "run_session": "_shell",
     "signature": "_describe",
+    "transfer_bar": "_progress",
     "transfer_line": "_progress",
     "type_name": "_describe",
     "until_signal": "_shell",

@@ -1,0 +1,160 @@
+"""Where a lab is restored to: a directory that becomes a lab, or the servers that `jsnats broker config` named.
+
+A directory is filled beside its place and then moved there, so that there is a whole lab or none. The broker, the
+scheduler and the system account of a restored lab get new keys; everybody else comes in with his own, as before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import fields, replace as altered
+from pathlib import Path
+
+from jsnats.schemas import SCHEDULER, ConfigurationError
+from jsnats.sdk import Connection, NoResponders, open_connection
+
+from ._archive import Contents, check, read
+from ._backup import Progress
+from ._lab_dir import BROKER, LabDir, Settings
+from ._lock import running
+from ._restore import restore_streams
+from ._run import free_port, settings_for
+from ._serve_scheduler import SCHEDULER_NAME
+from ._server import BrokerProcess
+
+LOOPBACK, LOCK = "127.0.0.1", "restore.lock"
+
+
+async def restore_lab(
+    path: Path, lab: LabDir, *, replace: bool = False, progress: Progress = lambda done, total: None
+) -> tuple[Contents, Path | None]:
+    """Make a lab from the archive `path`; return what was in it, and where the lab is now that was there before.
+
+    Raises ConfigurationError for an archive that is not whole, a lab that is there already unless `replace`, and one
+    that runs; BrokerUnfit, BrokerUnreachable. Nothing half restored is left behind.
+    """
+    contents = await asyncio.to_thread(check, path)
+    if lab.path.exists() and lab.outside():
+        await _restore_outside(path, contents, lab, replace, progress)
+        return contents, None
+    _check_target(lab, replace)
+    with _staging(lab.path) as staged:
+        await _fill(path, contents, staged, progress)
+        return contents, _put_in_place(staged.path, lab)
+
+
+# ---------------------------------------------------------------------- servers outside
+
+
+async def _restore_outside(path: Path, contents: Contents, lab: LabDir, replace: bool, progress: Progress) -> None:
+    outside = lab.outside()
+    assert outside
+    nc = await open_connection(lab.context(BROKER), name="jsnats broker restore")
+    try:
+        await _refuse_served(nc)
+        size = lab.settings().store_bytes
+        await restore_streams(nc, path, contents, size, replicas=outside.replicas, replace=replace, progress=progress)
+    finally:
+        await nc.close()
+    await asyncio.to_thread(_bring_people, path, contents, lab)
+
+
+async def _refuse_served(nc: Connection) -> None:
+    try:
+        await nc.request(f"jsnats.lease.{nc.token}.who", b"{}")
+    except NoResponders:
+        return
+    raise ConfigurationError(f"a scheduler works at {nc.context.url}: stop `jsnats broker serve` first")
+
+
+def _bring_people(path: Path, contents: Contents, lab: LabDir) -> None:
+    """Who may connect, their context files if the archive has any, and what they may ask for."""
+    new = lab.admit(contents.lab["principals"])
+    names = {f"{each.role}-{each.token}." for each in new}
+    for name, data in read(path):
+        folder, _, file = name.partition("/")
+        if folder == "creds" and any(file.startswith(prefix) for prefix in names) and "/" not in file:
+            _write_private(lab.creds / file, data)
+    if contents.lab["policy"] and not lab.policy.exists():
+        lab.policy.write_text(contents.lab["policy"])
+    lab.move_to(lab.settings())
+
+
+def _write_private(path: Path, data: bytes) -> None:
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(data)
+
+
+# ---------------------------------------------------------------------- a directory
+
+
+@contextmanager
+def _staging(target: Path) -> Iterator[LabDir]:
+    """A directory beside the target, locked; what is left of it in the end is removed."""
+    path = target.with_name(f".{target.name}.restoring")
+    try:
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise ConfigurationError(f"cannot restore beside {target}: {error.strerror}") from error
+    # Not the lock of a broker: who finds that taken makes its server read the principals again.
+    with running(path / LOCK):
+        for each in path.iterdir():  # of a restore that was killed
+            if each.name != LOCK:
+                shutil.rmtree(each) if each.is_dir() else each.unlink()
+        try:
+            yield LabDir(path)
+        finally:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+async def _fill(path: Path, contents: Contents, lab: LabDir, progress: Progress) -> None:
+    known = {each.name for each in fields(Settings)}
+    settings = Settings(**{key: value for key, value in contents.lab["settings"].items() if key in known})
+    await asyncio.to_thread(lab.init)
+    await asyncio.to_thread(lab.add, SCHEDULER, SCHEDULER_NAME)
+    lab.save_settings(altered(settings, mqtt=0))
+    async with _server(lab) as nc:
+        await restore_streams(nc, path, contents, lab.settings().store_bytes, progress=progress)
+    await asyncio.to_thread(_bring_people, path, contents, lab)
+    lab.configure(altered(settings, store_bytes=lab.settings().store_bytes))
+
+
+@asynccontextmanager
+async def _server(lab: LabDir) -> AsyncIterator[Connection]:
+    """The server of the lab, where nobody finds it."""
+    config = lab.configure(settings_for(lab, LOOPBACK, free_port(LOOPBACK), None, True))
+    async with BrokerProcess(config):
+        nc = await open_connection(lab.context(BROKER), name="jsnats broker restore")
+        try:
+            yield nc
+        finally:
+            await nc.close()
+
+
+def _check_target(lab: LabDir, replace: bool) -> None:
+    if lab.exists():
+        if not replace:
+            raise ConfigurationError(f"there is a lab in {lab.path}: choose another --dir, or see --replace")
+        with lab.lock():
+            return  # raises if it runs
+    if lab.path.exists() and (not lab.path.is_dir() or any(lab.path.iterdir())):
+        raise ConfigurationError(f"{lab.path} is not empty: choose another --dir")
+
+
+def _put_in_place(staged: Path, lab: LabDir) -> Path | None:
+    (staged / LOCK).unlink()
+    aside = None
+    if lab.exists():
+        with lab.lock():  # it may not run
+            aside = lab.path.with_name(f"{lab.path.name}.before-{time.strftime('%Y%m%dT%H%M%S')}")
+            lab.path.rename(aside)
+    try:
+        staged.rename(lab.path)
+    except OSError as error:
+        raise ConfigurationError(f"cannot restore to {lab.path}: {error.strerror}") from error
+    return aside
