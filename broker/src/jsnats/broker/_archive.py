@@ -31,22 +31,39 @@ MAX_MEMBER = 1 << 30
 """Bytes of one member: more is no archive of ours."""
 
 
+class _Out:
+    """Counts what is written: a pipe cannot say."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._done = 0
+
+    def write(self, data: bytes) -> int:
+        self._done += len(data)
+        self._file.write(data)
+        return len(data)
+
+    def tell(self) -> int:
+        return self._done
+
+
 class Writer:
     """Writes an archive to `file`, which need not be a file on a disk. Blocks."""
 
     def __init__(self, file: BinaryIO) -> None:
-        self._tar = tarfile.open(fileobj=file, mode="w|", format=tarfile.PAX_FORMAT)  # noqa: SIM115 - `finish`
+        self._out: Any = _Out(file)
+        self._tar = tarfile.open(fileobj=self._out, mode="w", format=tarfile.PAX_FORMAT)  # noqa: SIM115 - `finish`
         self._digest = hashlib.sha256()
-        self.bytes = 0
+
+    @property
+    def bytes(self) -> int:
+        """How many were written."""
+        return int(self._out.tell())
 
     def put(self, name: str, data: bytes) -> None:
         """Add a member."""
         _hash(self._digest, name, data)
         self._add(name, data)
-
-    def put_json(self, name: str, value: object) -> None:
-        """Add a member of JSON."""
-        self.put(name, json.dumps(value, indent=1).encode())
 
     def finish(self) -> None:
         """Write the end, without which the archive is not whole."""
@@ -57,7 +74,6 @@ class Writer:
         info = tarfile.TarInfo(name)
         info.size, info.mode, info.mtime = len(data), 0o600, int(time.time())
         self._tar.addfile(info, io.BytesIO(data))
-        self.bytes += len(data)
 
 
 def read(path: Path) -> Iterator[tuple[str, bytes]]:
