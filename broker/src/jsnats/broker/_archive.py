@@ -56,8 +56,8 @@ class Writer:
         self._digest = hashlib.sha256()
 
     @property
-    def bytes(self) -> int:
-        """How many were written."""
+    def size(self) -> int:
+        """Bytes that were written."""
         return int(self._out.tell())
 
     def put(self, name: str, data: bytes) -> None:

@@ -113,12 +113,12 @@ class _Save:
     async def put(self, name: str, data: bytes) -> None:
         await asyncio.to_thread(self._archive.put, name, data)
         # A snapshot is packed: what it comes to is known only when it is done.
-        self._progress(min(self._done + self._archive.bytes - self._begun, self._total), self._total)
+        self._progress(min(self._done + self._archive.size - self._begun, self._total), self._total)
 
     def done_with(self, size: int) -> None:
         """A part of that many bytes is done."""
         self._done += size
-        self._begun = self._archive.bytes
+        self._begun = self._archive.size
         self._progress(min(self._done, self._total), self._total)
 
     async def bucket(self, spec: StreamSpec) -> Saved:

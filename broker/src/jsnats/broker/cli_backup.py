@@ -128,7 +128,7 @@ async def _back_up(
         saved = await back_up(lab, nc, archive, without=without, creds=creds, progress=progress)
     finally:
         await nc.close()
-    return saved, archive.bytes
+    return saved, archive.size
 
 
 @contextmanager
