@@ -110,6 +110,9 @@ def test_leases_after_a_restore(site: Site) -> None:
         site.back_up()
         other.give_back()
         third.give_back()
+        for name in ("e2", "e3"):
+            with bob.lease(exporter=name):
+                pass
         later = bob.lease(exporter="e2")
         later.take()
         latest = epoch(bob, later.id)

@@ -21,7 +21,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from jsnats.schemas import ConfigurationError
 
@@ -51,14 +51,14 @@ class Writer:
     """Writes an archive to `file`, which need not be a file on a disk. Blocks."""
 
     def __init__(self, file: BinaryIO) -> None:
-        self._out: Any = _Out(file)
-        self._tar = tarfile.open(fileobj=self._out, mode="w", format=tarfile.PAX_FORMAT)  # noqa: SIM115 - `finish`
+        self._out = _Out(file)
+        self._tar = tarfile.TarFile(fileobj=cast("BinaryIO", self._out), mode="w", format=tarfile.PAX_FORMAT)
         self._digest = hashlib.sha256()
 
     @property
     def size(self) -> int:
         """Bytes that were written."""
-        return int(self._out.tell())
+        return self._out.tell()
 
     def put(self, name: str, data: bytes) -> None:
         """Add a member."""
