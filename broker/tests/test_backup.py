@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from jsnats.broker._archive import END, LAB, Writer, check, read
 from jsnats.broker._backup import back_up
 from jsnats.broker._outside import Node, Outside
 from jsnats.broker._restore_lab import restore_lab
+from jsnats.broker._retention import Keep
 from jsnats.broker._services import serving_lab
 from jsnats.schemas import BLOBS, CONSOLE, EVENTS, LAB as RECORDS, LOGS, BrokerUnreachable, ConfigurationError
 from jsnats.sdk import Blobs, Connection, Context, last_record, open_connection, put_record, replay
@@ -96,6 +98,7 @@ async def test_a_lab_comes_back_as_it_was(tmp_path: Path) -> None:
         ann = await broker.add("user", "ann")
         login = await asyncio.to_thread(lab.add_mqtt, "phone")
         lab.policy.write_text("max_priority: 7\n")
+        lab.save_settings(replace(lab.settings(), sync="10s", retention={"events": Keep(0, 50_000_000)}))
         await fill(nc)
         await put_record(nc, key, b'{"disabled": true}')
         before = await history(nc)
@@ -112,6 +115,7 @@ async def test_a_lab_comes_back_as_it_was(tmp_path: Path) -> None:
         assert next(each for each in new.principals() if each.name == "phone").password in login.read_text()
         async with running(new.path, port=None) as broker, admin_of(broker) as nc:
             assert await history(nc) == before
+            assert (await nc.api(f"STREAM.INFO.{EVENTS.name}"))["config"]["max_bytes"] == 50_000_000
             record = await last_record(nc, RECORDS.name, key)
             assert record
             assert record.body == b'{"disabled": true}'

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +24,7 @@ LIMITS: Final[dict[str, Any]] = {
 }
 MAX_MEMORY: Final = 64 << 20
 LOG_BYTES = 32 << 20
+_SYNC = re.compile(r"always|[1-9]\d{0,5}(ms|s|m|h)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,8 @@ class Principal:
 class BrokerConfig:
     """One nats-server with JetStream. `max_file` is in bytes; the files of the server lie in `directory`.
 
-    `mqtt` is the port for MQTT, 0 for none. `system_key` is the public NKey of the only user of the system account.
+    `mqtt` is the port for MQTT, 0 for none. `sync` is how often data is forced onto the disk, see `sync_settings`.
+    `system_key` is the public NKey of the only user of the system account.
     Without `auth` anybody may do anything.
     """
 
@@ -53,6 +56,7 @@ class BrokerConfig:
     directory: Path
     max_file: int
     mqtt: int = 0
+    sync: str = ""
     auth: bool = True
     system_key: str = ""
     principals: tuple[Principal, ...] = ()
@@ -64,6 +68,15 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def sync_settings(sync: str) -> dict[str, str]:
+    """How often JetStream forces what it stores onto the disk: "always", which is before it acknowledges, or every
+    "10s"; "" leaves it at nats-server's own 2 min. Raises ConfigurationError for anything else.
+    """
+    if sync and not _SYNC.fullmatch(sync):
+        raise ConfigurationError(f"--sync {sync!r} is neither `always` nor a time: write it like 10s or 2m")
+    return {"sync_interval": sync} if sync else {}
 
 
 def render(config: BrokerConfig) -> str:
@@ -99,7 +112,12 @@ def _server(config: BrokerConfig) -> dict[str, Any]:
         "logfile_size_limit": LOG_BYTES,
         "logfile_max_num": 3,
         "pid_file": str(config.directory / "nats.pid"),
-        "jetstream": {"store_dir": str(config.directory / "store"), "max_mem": MAX_MEMORY, "max_file": config.max_file},
+        "jetstream": {
+            "store_dir": str(config.directory / "store"),
+            "max_mem": MAX_MEMORY,
+            "max_file": config.max_file,
+            **sync_settings(config.sync),
+        },
     }
 
 

@@ -16,6 +16,8 @@ from typing import Any
 from jsnats.schemas import STREAMS, BrokerUnfit, StreamSpec
 from jsnats.sdk import ApiError, Connection
 
+from ._retention import AS_TABLE, Retention, limits
+
 MAX_TOTAL = 10_000_000_000
 DISK_SHARE = 0.2
 API_LEVEL = 2
@@ -34,13 +36,15 @@ _NO_JETSTREAM = (10039, 10076)
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """How full a stream is. `age_s` is the age of the oldest message it still has, None when it is empty."""
+    """How full a stream is. `age_s` is the age of the oldest message it still has, None when it is empty; `max_age_s`
+    how long it keeps them, 0 for ever."""
 
     stream: str
     bytes: int
     max_bytes: int
     messages: int
     age_s: float | None
+    max_age_s: int
 
 
 def default_total(directory: Path) -> int:
@@ -63,16 +67,23 @@ async def check_fit(nc: Connection) -> None:
         raise BrokerUnfit(f"nats-server at {url} is too old: jsnats needs 2.12 or newer (pip install 'jsnats[broker]')")
 
 
-async def ensure_streams(nc: Connection, total_bytes: int | None = None, *, replicas: int = 1) -> None:
+async def ensure_streams(
+    nc: Connection, total_bytes: int | None = None, *, replicas: int = 1, retention: Retention = AS_TABLE
+) -> None:
     """Create the streams that are missing and bring the others to their present definition.
 
     A stream that exists keeps its size unless `total_bytes` is given; a new one gets its share of `total_bytes`, or
-    of 10 GB. Each is stored on `replicas` servers of a cluster; one that exists is moved. Raises BrokerUnfit for a
-    broker that cannot carry them.
+    of 10 GB. `retention` says which keep less or more. Each is stored on `replicas` servers of a cluster; one that
+    exists is moved. Raises BrokerUnfit for a broker that cannot carry them, ConfigurationError for sizes that do not
+    fit together.
     """
     await check_fit(nc)
-    for spec in STREAMS:
-        await _ensure(nc, spec, total_bytes, replicas)
+    wanted = [stream_config(spec, total_bytes or MAX_TOTAL, retention) | {"num_replicas": replicas} for spec in STREAMS]
+    present = [await _present(nc, spec) for spec in STREAMS]
+    changes = [_change_of(*each, keep_size=total_bytes is None) for each in zip(wanted, present, strict=True)]
+    # Those that shrink first: what they give back, others may need.
+    for change in sorted(filter(None, changes), key=lambda change: not change.shrinks):
+        await _change(nc, change)
 
 
 async def df(nc: Connection) -> list[Usage]:
@@ -80,24 +91,38 @@ async def df(nc: Connection) -> list[Usage]:
     return [_usage(spec, await _info(nc, spec)) for spec in STREAMS]
 
 
-async def _ensure(nc: Connection, spec: StreamSpec, total_bytes: int | None, replicas: int) -> None:
-    wanted = stream_config(spec, total_bytes or MAX_TOTAL) | {"num_replicas": replicas}
+@dataclass(frozen=True, slots=True)
+class _Change:
+    request: str
+    config: dict[str, Any]
+    shrinks: bool
+
+
+async def _present(nc: Connection, spec: StreamSpec) -> dict[str, Any] | None:
     try:
-        present = (await nc.api(f"STREAM.INFO.{spec.name}"))["config"]
+        config: dict[str, Any] = (await nc.api(f"STREAM.INFO.{spec.name}"))["config"]
     except ApiError as error:
         if error.code != _NO_STREAM:
             raise
-        await _change(nc, f"STREAM.CREATE.{spec.name}", wanted)
-        return
-    if total_bytes is None:
-        wanted["max_bytes"] = present["max_bytes"]
-    if any(present.get(key) != value for key, value in wanted.items()):
-        await _change(nc, f"STREAM.UPDATE.{spec.name}", present | wanted)
+        return None
+    return config
 
 
-async def _change(nc: Connection, request: str, config: dict[str, Any]) -> None:
+def _change_of(wanted: dict[str, Any], present: dict[str, Any] | None, *, keep_size: bool) -> _Change | None:
+    if present is None:
+        return _Change(f"STREAM.CREATE.{wanted['name']}", wanted, shrinks=False)
+    if keep_size:
+        wanted = wanted | {"max_bytes": present["max_bytes"]}
+    if all(present.get(key) == value for key, value in wanted.items()):
+        return None
+    shrinks = wanted["max_bytes"] < present["max_bytes"]
+    return _Change(f"STREAM.UPDATE.{wanted['name']}", present | wanted, shrinks)
+
+
+async def _change(nc: Connection, change: _Change) -> None:
+    config = change.config
     try:
-        await nc.api(request, config)
+        await nc.api(change.request, config)
     except ApiError as error:
         stream = config["name"]
         if error.code in _NO_ROOM:
@@ -110,16 +135,17 @@ async def _change(nc: Connection, request: str, config: dict[str, Any]) -> None:
         ) from error
 
 
-def stream_config(spec: StreamSpec, total_bytes: int) -> dict[str, Any]:
-    """The stream as JetStream's API takes it, with its share of `total_bytes`."""
+def stream_config(spec: StreamSpec, total_bytes: int, retention: Retention = AS_TABLE) -> dict[str, Any]:
+    """The stream as JetStream's API takes it, with its share of `total_bytes`, or what `retention` gives it."""
+    size, age_s = limits(spec, total_bytes, retention)
     config: dict[str, Any] = {
         "name": spec.name,
         "subjects": [spec.subjects],
         "retention": "limits",
         "storage": "file",
         "discard": "new" if spec.discard_new or spec.kv else "old",
-        "max_bytes": int(total_bytes * spec.share),
-        "max_age": spec.max_age_s * _NS,
+        "max_bytes": size,
+        "max_age": age_s * _NS,
         "max_consumers": MAX_CONSUMERS,
         "max_msgs_per_subject": spec.max_msgs_per_subject,
         "duplicate_window": _DUPLICATES_S * _NS,
@@ -145,4 +171,5 @@ async def _info(nc: Connection, spec: StreamSpec) -> dict[str, Any]:
 def _usage(spec: StreamSpec, info: dict[str, Any]) -> Usage:
     state = info["state"]
     age = time.time() - datetime.fromisoformat(state["first_ts"]).timestamp() if state["messages"] else None
-    return Usage(spec.name, state["bytes"], info["config"]["max_bytes"], state["messages"], age)
+    config = info["config"]
+    return Usage(spec.name, state["bytes"], config["max_bytes"], state["messages"], age, config["max_age"] // _NS)

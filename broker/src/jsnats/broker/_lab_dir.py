@@ -22,7 +22,7 @@ import secrets
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,7 @@ from ._lock import editing, is_running, running
 from ._outside import Node, Outside
 from ._reload import reload_server
 from ._reload_outside import reload_servers
+from ._retention import Keep, Retention
 
 log = logging.getLogger("jsnats.broker")
 
@@ -56,7 +57,8 @@ SYSTEM = "system"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What a broker was last started with. `url` is what new credentials say; `store_bytes` 0 is not chosen yet."""
+    """What a broker was last started with. `url` is what new credentials say; `store_bytes` 0 is not chosen yet;
+    `retention` is what `jsnats broker retention` was told."""
 
     server_name: str
     host: str = "127.0.0.1"
@@ -65,7 +67,16 @@ class Settings:
     store_bytes: int = 0
     max_file: int = 0
     mqtt: int = 0
+    sync: str = ""
     auth: bool = True
+    retention: Retention = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, data: dict[str, Any]) -> Settings:
+        """From what `asdict` made of them, by whichever version of jsnats."""
+        known = {each.name for each in fields(cls)}
+        kept = {kind: Keep(**keep) for kind, keep in data.get("retention", {}).items()}
+        return cls(**{key: value for key, value in data.items() if key in known} | {"retention": kept})
 
 
 def default_lab_dir() -> Path:
@@ -119,8 +130,7 @@ class LabDir:
 
     def settings(self) -> Settings:
         """What the broker was last started with. Raises ConfigurationError for a directory that is no lab."""
-        known = {each.name for each in fields(Settings)}
-        return Settings(**{key: value for key, value in self._read(self._broker).items() if key in known})
+        return Settings.read(self._read(self._broker))
 
     def save_settings(self, settings: Settings) -> None:
         """Remember them for the next start and for new credentials."""
@@ -284,6 +294,7 @@ class LabDir:
             directory=self.path,
             max_file=settings.max_file,
             mqtt=settings.mqtt,
+            sync=settings.sync,
             auth=settings.auth,
             system_key=self._read(self._auth)["system"],
             principals=tuple(self.principals()),

@@ -15,7 +15,7 @@ from pathlib import PurePosixPath
 
 from jsnats.schemas import ConfigurationError
 
-from ._config import MAX_MEMORY, Principal, render_accounts, render_node
+from ._config import MAX_MEMORY, Principal, render_accounts, render_node, sync_settings
 
 CLIENTS, ROUTES = 4222, 6222
 
@@ -74,7 +74,7 @@ def _node(text: str) -> Node:
 class Outside:
     """How the servers are to run. `store` is the folder for data on their hosts, ports of 0 are not opened.
 
-    `password` is what the servers of a cluster know each other by.
+    `sync` is as in BrokerConfig, `password` what the servers of a cluster know each other by.
     """
 
     nodes: tuple[Node, ...]
@@ -84,6 +84,7 @@ class Outside:
     monitor: int = 0
     mqtt: int = 0
     websocket: int = 0
+    sync: str = ""
     password: str = ""
 
     @property
@@ -110,6 +111,7 @@ class Outside:
                 "store_dir": str(PurePosixPath(self.store) / node.name),
                 "max_mem": MAX_MEMORY,
                 "max_file": self.max_file,
+                **sync_settings(self.sync),
             },
         }
         if self.monitor:

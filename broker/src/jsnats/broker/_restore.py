@@ -27,6 +27,7 @@ from jsnats.sdk import ApiError, Connection, put_record
 from ._archive import Contents, read
 from ._backup import Progress
 from ._ensure import check_fit, ensure_streams, stream_config
+from ._retention import AS_TABLE, Retention
 from ._transfer_stream import restore_stream
 
 AT_ONCE = 64
@@ -40,6 +41,7 @@ async def restore_streams(
     contents: Contents,
     total_bytes: int,
     *,
+    retention: Retention = AS_TABLE,
     replicas: int = 1,
     replace: bool = False,
     progress: Progress = lambda done, total: None,
@@ -52,10 +54,13 @@ async def restore_streams(
     """
     await check_fit(nc)
     await _check_level(nc, contents)
-    _check_room(contents, total_bytes)
+    _check_room(contents, total_bytes, retention)
     await _clear(nc, replace=replace)
     try:
-        await _fill(nc, path, contents, total_bytes, replicas, progress)
+        configs = {spec.name: stream_config(spec, total_bytes, retention) for spec in STREAMS}
+        configs = {name: config | {"num_replicas": replicas} for name, config in configs.items()}
+        await _fill(nc, path, contents, configs, progress)
+        await ensure_streams(nc, total_bytes, replicas=replicas, retention=retention)
     except BaseException:
         await asyncio.shield(_undo(nc))
         raise
@@ -69,9 +74,9 @@ async def _check_level(nc: Connection, contents: Contents) -> None:
         )
 
 
-def _check_room(contents: Contents, total_bytes: int) -> None:
+def _check_room(contents: Contents, total_bytes: int, retention: Retention) -> None:
     factors = [
-        about["state"]["bytes"] / stream_config(_SPECS[name], total_bytes)["max_bytes"]
+        about["state"]["bytes"] / stream_config(_SPECS[name], total_bytes, retention)["max_bytes"]
         for name, about in contents.streams.items()
     ]
     if (worst := max(factors, default=0)) > 1:
@@ -108,24 +113,22 @@ async def _undo(nc: Connection) -> None:
 
 
 async def _fill(
-    nc: Connection, path: Path, contents: Contents, total_bytes: int, replicas: int, progress: Progress
+    nc: Connection, path: Path, contents: Contents, configs: dict[str, dict[str, Any]], progress: Progress
 ) -> None:
     first = int(time.time() * 1e6)
     for spec in STREAMS:
         if spec.kv:
-            numbered = stream_config(spec, total_bytes) | {"num_replicas": replicas, "first_seq": first}
-            await nc.api(f"STREAM.CREATE.{spec.name}", numbered, timeout_s=30)
+            await nc.api(f"STREAM.CREATE.{spec.name}", configs[spec.name] | {"first_seq": first}, timeout_s=30)
     members = _told(read(path), contents.bytes, progress)
     for name, group in itertools.groupby(members, key=lambda member: member[0].rpartition("/")[0]):
         kind, _, stream = name.partition("/")
         if kind == "streams":
             _, definition = next(group)
-            config = json.loads(definition)["config"] | stream_config(_SPECS[stream], total_bytes)
-            await restore_stream(nc, config | {"num_replicas": replicas}, (data for _, data in group))
+            config = json.loads(definition)["config"] | configs[stream]
+            await restore_stream(nc, config, (data for _, data in group))
         elif kind == "buckets":
             for _, data in group:
                 await _put_records(nc, data)
-    await ensure_streams(nc, total_bytes, replicas=replicas)
 
 
 def _told(members: Iterator[tuple[str, bytes]], total: int, progress: Progress) -> Iterator[tuple[str, bytes]]:

@@ -12,7 +12,7 @@ import shutil
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import fields, replace as altered
+from dataclasses import replace as altered
 from pathlib import Path
 
 from jsnats.schemas import SCHEDULER, ConfigurationError
@@ -57,8 +57,17 @@ async def _restore_outside(path: Path, contents: Contents, lab: LabDir, replace:
     nc = await open_connection(lab.context(BROKER), name="jsnats broker restore")
     try:
         await _refuse_served(nc)
-        size = lab.settings().store_bytes
-        await restore_streams(nc, path, contents, size, replicas=outside.replicas, replace=replace, progress=progress)
+        settings = lab.settings()
+        await restore_streams(
+            nc,
+            path,
+            contents,
+            settings.store_bytes,
+            retention=settings.retention,
+            replicas=outside.replicas,
+            replace=replace,
+            progress=progress,
+        )
     finally:
         await nc.close()
     await asyncio.to_thread(_bring_people, path, contents, lab)
@@ -113,13 +122,13 @@ def _staging(target: Path) -> Iterator[LabDir]:
 
 
 async def _fill(path: Path, contents: Contents, lab: LabDir, progress: Progress) -> None:
-    known = {each.name for each in fields(Settings)}
-    settings = Settings(**{key: value for key, value in contents.lab["settings"].items() if key in known})
+    settings = Settings.read(contents.lab["settings"])
     await asyncio.to_thread(lab.init)
     await asyncio.to_thread(lab.add, SCHEDULER, SCHEDULER_NAME)
     lab.save_settings(altered(settings, mqtt=0))
     async with _server(lab) as nc:
-        await restore_streams(nc, path, contents, lab.settings().store_bytes, progress=progress)
+        size = lab.settings().store_bytes
+        await restore_streams(nc, path, contents, size, retention=settings.retention, progress=progress)
     await asyncio.to_thread(_bring_people, path, contents, lab)
     lab.configure(altered(settings, store_bytes=lab.settings().store_bytes))
 

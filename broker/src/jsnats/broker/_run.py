@@ -73,6 +73,7 @@ async def run_broker(
     auth: bool = True,
     policy: str | os.PathLike[str] | None = None,
     mqtt: int | None = None,
+    sync: str | None = None,
     scheduler: bool = True,
 ) -> AsyncIterator[Broker]:
     """Run a broker in `lab_dir` (see `default_lab_dir`) for as long as the `async with`.
@@ -81,8 +82,9 @@ async def run_broker(
     the credentials handed out name it. `total_bytes` is what it may store; the first run
     chooses (see `default_total`), later ones keep it. Without `auth` it listens on loopback only. `policy` is the file
     that says what users may ask of the scheduler, by default `policy.yaml` in the directory of the lab. `mqtt` is a
-    port for MQTT 3.1.1, 0 for a free one: there, viewers with a password (`LabDir.add_mqtt`) read along. Without
-    `scheduler` nobody grants leases but those that run elsewhere (`jsnats scheduler run`).
+    port for MQTT 3.1.1, 0 for a free one: there, viewers with a password (`LabDir.add_mqtt`) read along. `sync` is how
+    often data is forced onto the disk: "always", "10s", or None for what it was the last time, at first 2 min.
+    Without `scheduler` nobody grants leases but those that run elsewhere (`jsnats scheduler run`).
     Raises ConfigurationError when the lab is already running, BrokerUnfit when the server cannot be started.
     """
     lab = LabDir(lab_dir)
@@ -93,10 +95,11 @@ async def run_broker(
         port = lab.settings().port if port is None else port
         settings = settings_for(lab, listen, port or free_port(listen), total_bytes, auth)
         settings = replace(settings, mqtt=0 if mqtt is None else mqtt or free_port(listen))
+        settings = replace(settings, sync=settings.sync if sync is None else sync)
         config = lab.configure(settings)
         async with BrokerProcess(config, lock=lock) as process:
             broker = Broker(lab, process)
-            await provision(broker.context(), settings.store_bytes)
+            await provision(broker.context(), settings.store_bytes, retention=settings.retention)
             services = broker.context(SCHEDULER_NAME)
             async with serving(services, broker.is_admin, policy=policy or lab.policy, scheduler=scheduler):
                 yield broker

@@ -11,6 +11,7 @@ from jsnats.sdk import Context, open_connection
 
 from ._ensure import ensure_streams
 from ._lab_dir import BROKER, LabDir
+from ._retention import AS_TABLE, Retention
 from ._serve_scheduler import SCHEDULER_NAME, serving_scheduler
 from ._store import serving_store
 from ._storekeeper import Admins
@@ -25,7 +26,8 @@ async def serving_lab(lab: LabDir, *, policy: str | os.PathLike[str] | None = No
     outside = lab.outside()
     if outside is None:
         raise ConfigurationError(f"the lab in {lab.path} has no servers outside: `jsnats broker config` names them")
-    await provision(lab.context(BROKER), lab.settings().store_bytes, replicas=outside.replicas)
+    settings = lab.settings()
+    await provision(lab.context(BROKER), settings.store_bytes, replicas=outside.replicas, retention=settings.retention)
     async with serving(lab.context(SCHEDULER_NAME), admins_of(lab), policy=policy or lab.policy):
         yield
 
@@ -47,10 +49,10 @@ def admins_of(lab: LabDir) -> Admins:
     return lambda token: any(each.token == token and each.role == ADMIN for each in lab.principals())
 
 
-async def provision(context: Context, total_bytes: int, *, replicas: int = 1) -> None:
+async def provision(context: Context, total_bytes: int, *, replicas: int = 1, retention: Retention = AS_TABLE) -> None:
     """Make the streams, each stored on so many servers, or bring them to what they should be."""
     nc = await open_connection(context, name="jsnats broker")
     try:
-        await ensure_streams(nc, total_bytes, replicas=replicas)
+        await ensure_streams(nc, total_bytes, replicas=replicas, retention=retention)
     finally:
         await nc.close()

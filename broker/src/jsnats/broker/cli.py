@@ -22,6 +22,7 @@ Dir = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
+_SYNC_HELP = "How often data is forced onto the disk: 10s, or always, against the loss of power."
 _AS_BEFORE = "127.0.0.1, or as before"
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
@@ -61,6 +62,7 @@ def run(
     mqtt: Annotated[
         int | None, typer.Option(metavar="PORT", help="Also listen for MQTT there: see `jsnats auth add --mqtt`.")
     ] = None,
+    sync: Annotated[str | None, typer.Option(help=_SYNC_HELP, show_default="2m, or as before")] = None,
 ) -> None:
     """Run the broker until Ctrl-C, with JetStream, roles and streams, and with its store of files and its scheduler.
 
@@ -73,7 +75,9 @@ def run(
     logging.getLogger("jsnats.scheduler").setLevel(logging.INFO)
     with one_line_errors():
         asyncio.run(
-            _serve(directory, listen=listen, port=port, total_bytes=_bytes(store_size), policy=policy, mqtt=mqtt)
+            _serve(
+                directory, listen=listen, port=port, total_bytes=_bytes(store_size), policy=policy, mqtt=mqtt, sync=sync
+            )
         )
 
 
@@ -94,6 +98,7 @@ def config(
     monitor: Annotated[int, typer.Option(metavar="PORT", help="Also answer monitoring by HTTP there.")] = 0,
     mqtt: Annotated[int, typer.Option(metavar="PORT", help="Also listen for MQTT there.")] = 0,
     websocket: Annotated[int, typer.Option(metavar="PORT", help="Also listen for websockets there.")] = 0,
+    sync: Annotated[str, typer.Option(help=_SYNC_HELP, show_default="2m")] = "",
 ) -> None:
     """Write the configuration of nats-servers that something else runs: containers, systemd, a cluster of three.
 
@@ -123,6 +128,7 @@ def config(
             monitor=monitor,
             mqtt=mqtt,
             websocket=websocket,
+            sync=sync,
             password=known.password if known else new_password(),
         )
         for path in lab.configure_outside(outside, size):
@@ -176,7 +182,7 @@ def reload_configuration(directory: Dir = None) -> None:
 
 @broker_app.command("df")
 def show_usage(directory: Dir = None, as_json: Json = False) -> None:
-    """Show how full the streams are, and how old the oldest message of each is.
+    """Show how full the streams are, how old the oldest message of each is, and for how long it is kept.
 
     Example: jsnats broker df --json
     """
@@ -188,10 +194,10 @@ def show_usage(directory: Dir = None, as_json: Json = False) -> None:
     if as_json:
         print_json([asdict(row) for row in rows])
         return
-    typer.echo(f"{'STREAM':<20} {'USED':>8} {'OF':>8} {'MESSAGES':>10}  OLDEST")
+    typer.echo(f"{'STREAM':<20} {'USED':>8} {'OF':>8} {'MESSAGES':>10}  {'OLDEST':<8} KEPT FOR")
     for row in rows:
-        line = f"{row.stream:<20} {_size(row.bytes):>8} {_size(row.max_bytes):>8} {row.messages:>10}  {_age(row.age_s)}"
-        typer.echo(line.rstrip())
+        line = f"{row.stream:<20} {_size(row.bytes):>8} {_size(row.max_bytes):>8} {row.messages:>10}  "
+        typer.echo(f"{line}{_age(row.age_s):<8} {_age(row.max_age_s or None)}".rstrip())
 
 
 @auth_app.command()
@@ -338,11 +344,9 @@ def _size(count: int) -> str:
 
 
 def _age(seconds: float | None) -> str:
-    if seconds is None:
-        return ""
-    days, rest = divmod(int(seconds), 86_400)
-    hours, rest = divmod(rest, 3600)
-    return f"{days}d {hours}h" if days else f"{hours}h {rest // 60}m" if hours else f"{rest // 60}m {rest % 60}s"
+    from ._retention import age_text
+
+    return "" if seconds is None else age_text(seconds)
 
 
 def print_json(value: Any) -> None:
@@ -352,4 +356,4 @@ def print_json(value: Any) -> None:
     typer.echo(json.dumps(value, indent=1))
 
 
-from . import cli_backup as _backup  # noqa: E402, F401 - its commands take the options above
+from . import cli_backup as _backup, cli_retention as _retention  # noqa: E402, F401 - they take the options above

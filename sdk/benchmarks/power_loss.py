@@ -1,0 +1,205 @@
+"""What it costs to have data on the disk before it is acknowledged: `--sync` of the broker. See README.md."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from churn_child import Child
+from measure import item
+
+from jsnats.broker import LabDir, run_broker
+from jsnats.sdk import AsyncLab, Context, connect_async, put_record
+
+SETTINGS = ("2m", "10s", "always")
+EXPORTERS = 8
+SECONDS = 4.0
+CALLERS, CALLS = 32, 4000
+ITEMS = 200_000
+RECORDS = 1000
+IMAGE = 64 << 20
+STORE = 2_000_000_000
+
+Row = Callable[[list[AsyncLab]], Awaitable[float]]
+
+
+async def grants(labs: list[AsyncLab]) -> float:
+    """Leases per second, each taken and given back; as many clients as exporters."""
+    end = time.monotonic() + SECONDS
+
+    async def take(number: int) -> int:
+        count = 0
+        while time.monotonic() < end:
+            async with labs[number].lease(exporter=name(number)):
+                count += 1
+        return count
+
+    return sum(await asyncio.gather(*(take(number) for number in range(EXPORTERS)))) / SECONDS
+
+
+async def calls(labs: list[AsyncLab]) -> float:
+    """Calls per second, each with its event."""
+    client = await labs[0].exporter(name(0))
+
+    async def call() -> None:
+        for number in range(CALLS // CALLERS):
+            await client.call_async("ping", number)
+
+    begin = time.monotonic()
+    await asyncio.gather(*(call() for _ in range(CALLERS)))
+    return CALLS / (time.monotonic() - begin)
+
+
+async def items(labs: list[AsyncLab]) -> float:
+    """Items of a stream of results per second, every batch of them stored."""
+    client = await labs[0].exporter(name(0))
+    begin, count = time.monotonic(), 0
+    async for _ in client.streamingcall_async("items", ITEMS):
+        count += 1
+    assert count == ITEMS
+    return count / (time.monotonic() - begin)
+
+
+async def upload(labs: list[AsyncLab]) -> float:
+    """MB per second of an image."""
+    image = os.urandom(IMAGE)
+    begin = time.monotonic()
+    await labs[0].blobs.put(image)
+    return IMAGE / 1e6 / (time.monotonic() - begin)
+
+
+async def records(labs: list[AsyncLab]) -> float:
+    """Stored messages per second, each when the one before is acknowledged: what a round trip to the disk adds."""
+    connection, subject = labs[-1].connection, "$KV.jsnats_lab.exporter.none"
+    begin = time.monotonic()
+    for number in range(RECORDS):
+        await put_record(connection, subject, b'{"comment": "%d"}' % number)
+    return RECORDS / (time.monotonic() - begin)
+
+
+ROWS: dict[str, Row] = {
+    "records/s, one by one": records,
+    "lease grants/s": grants,
+    "calls/s": calls,
+    "stream items/s": items,
+    "upload MB/s": upload,
+}
+
+
+def name(number: int) -> str:
+    """Of an exporter."""
+    return f"bench-{number}"
+
+
+async def export(creds: Path) -> None:
+    """Serve all exporters until killed: a process of its own."""
+    from pydantic.dataclasses import dataclass
+
+    from jsnats.agent import Exporter, Spec
+    from jsnats.driver import Driver, export as exported
+
+    @dataclass(kw_only=True, eq=False)
+    class Bench(Driver):
+        @classmethod
+        def client(cls) -> str:
+            return "jsnats.client.DynamicClient"
+
+        @exported
+        async def ping(self, value: Any) -> Any:
+            """Return `value`."""
+            return value
+
+        @exported
+        async def items(self, count: int) -> AsyncGenerator[dict[str, Any], None]:
+            """Yield `count` readings."""
+            for index in range(count):
+                yield item(index)
+
+    async with AsyncExitStack() as stack:
+        for number in range(EXPORTERS):
+            context = Context.load(creds / f"exporter-{name(number)}.json")
+            await stack.enter_async_context(Exporter(Spec(name=name(number), root=Bench()), context))
+        print("ready", flush=True)
+        await asyncio.Event().wait()
+
+
+@asynccontextmanager
+async def labs(sync: str, folder: Path) -> AsyncIterator[list[AsyncLab]]:
+    """A broker with that setting, the exporters, a connection for each client, and one for the admin."""
+    async with AsyncExitStack() as stack:
+        place = stack.enter_context(tempfile.TemporaryDirectory(dir=folder, ignore_cleanup_errors=True))
+        lab = LabDir(place)
+        broker = await stack.enter_async_context(run_broker(place, total_bytes=STORE, sync=sync))
+        for number in range(EXPORTERS):
+            await broker.add("exporter", name(number))
+            await broker.add("user", f"user-{number}")
+        agent = await Child.start(__file__, "exporters", lab.creds)
+        stack.push_async_callback(agent.process.wait)
+        stack.callback(agent.kill)
+        connect = (connect_async(context=broker.context(f"user-{number}")) for number in range(EXPORTERS))
+        admin = connect_async(context=broker.context())
+        yield [*[await stack.enter_async_context(each) for each in connect], await stack.enter_async_context(admin)]
+
+
+async def measured(sync: str, folder: Path) -> dict[str, float]:
+    """All rows with that setting."""
+    async with labs(sync, folder) as clients:
+        return {title: await row(clients) for title, row in ROWS.items()}
+
+
+def fsync_ms(folder: Path) -> float:
+    """Median of what the disk takes to have 4 KiB."""
+    taken = []
+    with tempfile.TemporaryFile(dir=folder) as file:
+        for _ in range(200):
+            begin = time.perf_counter()
+            file.write(b"x" * 4096)
+            file.flush()
+            os.fsync(file.fileno())
+            taken.append(time.perf_counter() - begin)
+    return 1e3 * statistics.median(taken)
+
+
+def table(rounds: list[dict[str, dict[str, float]]]) -> list[str]:
+    """Medians, and medians of the ratios within a round."""
+    lines = ["| | " + " | ".join(SETTINGS) + " |", "|---|" + "---|" * len(SETTINGS)]
+    for title in ROWS:
+        cells = [f"{statistics.median(each[SETTINGS[0]][title] for each in rounds):.0f}"]
+        for sync in SETTINGS[1:]:
+            ratios = sorted(each[sync][title] / each[SETTINGS[0]][title] for each in rounds)
+            cells.append(f"{statistics.median(ratios):.2f}x ({ratios[0]:.2f}-{ratios[-1]:.2f})")
+        lines.append(f"| {title} | " + " | ".join(cells) + " |")
+    return lines
+
+
+async def main() -> None:
+    """Parse, run, print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5, help="default: %(default)s")
+    parser.add_argument("--dir", type=Path, default=Path(tempfile.gettempdir()), help="on the disk in question")
+    parser.add_argument("--json", action="store_true", help="all figures, for a program")
+    arguments = parser.parse_args()
+    rounds = []
+    for number in range(arguments.rounds):
+        order = SETTINGS[number % len(SETTINGS) :] + SETTINGS[: number % len(SETTINGS)]
+        rounds.append({sync: await measured(sync, arguments.dir) for sync in order})
+        print(f"round {number + 1}, load {os.getloadavg()[0]:.1f}: {json.dumps(rounds[-1])}", file=sys.stderr)
+    if arguments.json:
+        print(json.dumps({"fsync_ms": fsync_ms(arguments.dir), "rounds": rounds}, indent=1))
+        return
+    print(f"fsync of 4 KiB there: {fsync_ms(arguments.dir):.2f} ms")
+    print("\n".join(table(rounds)))
+
+
+if __name__ == "__main__":
+    asyncio.run(export(Path(sys.argv[2])) if sys.argv[1:2] == ["exporters"] else main())
