@@ -9,6 +9,9 @@
     _services.py  what a lab has beside its servers: streams, store, scheduler
     _reload.py    its log, and the reload that only the log confirms
     _ensure.py    the streams and buckets, made and kept as the table says
+    _retention.py       what a lab keeps otherwise than the table says
+    _archive.py         the file of a backup; _transfer_stream.py gets a stream out of JetStream and in
+    _backup.py          a lab into an archive; _restore.py streams out of it, _restore_lab.py the lab around them
     _requests.py  what the services beside the broker share: a request, its verb, its answer
     _store.py     the store of files: the service
     _storekeeper.py, _shelf.py, _garbage.py    what each request does; the files in the streams; which are dropped
@@ -21,7 +24,8 @@
     _absence.py   exporters that went without a word
     _outbox.py    the scheduler's events
     _run.py       all of it together: `run_broker`
-    cli.py        `jsnats broker` and `jsnats auth`; cli_scheduler.py `jsnats scheduler`
+    cli.py        `jsnats broker` and `jsnats auth`, with cli_backup.py and cli_retention.py; cli_scheduler.py
+                  `jsnats scheduler`
     testing.py    a broker for the tests of every part
 
 It is a layer of its own so that a client installs none of it. Names load on first use, because the `jsnats` command
