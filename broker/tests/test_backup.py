@@ -227,6 +227,11 @@ def names(folder: Path) -> list[str]:
     return sorted(each.name for each in folder.iterdir())
 
 
+def exists(path: Path) -> bool:
+    """Whether it is there."""
+    return path.exists()
+
+
 def rewrite(path: Path, change: Callable[[bytes], bytes]) -> None:
     """Change a file."""
     path.write_bytes(change(path.read_bytes()))
@@ -308,6 +313,32 @@ async def test_a_broker_that_dies_meanwhile(tmp_path: Path) -> None:
                 await save(broker.lab, nc, tmp_path / "lab.tar", progress=kill)
         with pytest.raises(ConfigurationError, match="is not whole|is damaged"):
             check(tmp_path / "lab.tar")
+
+
+async def test_a_server_that_dies_in_a_restore(tmp_path: Path) -> None:
+    """SIGKILL in the middle: one error, and no directory. A second try succeeds."""
+    async with running(tmp_path / "old", total_bytes=TOTAL) as broker, admin_of(broker) as nc:
+        await fill(nc, chunks=400)
+        await save(broker.lab, nc, tmp_path / "lab.tar")
+    killed: list[int] = []
+
+    def kill(done: int, total: int) -> None:
+        if done > 1 << 20 and not killed:
+            killed.append(int((tmp_path / ".new.restoring" / "nats.pid").read_text()))
+            os.kill(killed[0], signal.SIGKILL)
+
+    with pytest.raises(BrokerUnreachable, match=f"went away while {BLOBS.name} was restored"):
+        await restore_lab(tmp_path / "lab.tar", LabDir(tmp_path / "new"), progress=kill)
+    assert names(tmp_path) == ["lab.tar", "old"]
+    process = await asyncio.create_subprocess_exec(*JSNATS, "restore", tmp_path / "lab.tar", "--dir", tmp_path / "new")
+    async with asyncio.timeout(30):
+        while not exists(tmp_path / ".new.restoring" / "nats.pid"):
+            await asyncio.sleep(0.002)
+    process.kill()
+    await process.wait()
+    assert names(tmp_path) == [".new.restoring", "lab.tar", "old"]
+    await restore_lab(tmp_path / "lab.tar", LabDir(tmp_path / "new"))
+    assert names(tmp_path) == ["lab.tar", "new", "old"]
 
 
 async def test_a_lab_that_is_there(tmp_path: Path, archive: Path) -> None:

@@ -43,8 +43,8 @@ async def restore_lab(
         await _restore_outside(path, contents, lab, replace, progress)
         return contents, None
     _check_target(lab, replace)
-    with _staging(lab.path) as staged:
-        await _fill(path, contents, staged, progress)
+    with _staging(lab.path) as (staged, lock):
+        await _fill(path, contents, staged, lock, progress)
         return contents, _put_in_place(staged.path, lab)
 
 
@@ -103,30 +103,31 @@ def _write_private(path: Path, data: bytes) -> None:
 
 
 @contextmanager
-def _staging(target: Path) -> Iterator[LabDir]:
-    """A directory beside the target, locked; what is left of it in the end is removed."""
+def _staging(target: Path) -> Iterator[tuple[LabDir, int]]:
+    """A directory beside the target, and its lock, which the server in it inherits; what is left of it in the end is
+    removed."""
     path = target.with_name(f".{target.name}.restoring")
     try:
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
         raise ConfigurationError(f"cannot restore beside {target}: {error.strerror}") from error
     # Not the lock of a broker: who finds that taken makes its server read the principals again.
-    with running(path / LOCK):
+    with running(path / LOCK) as lock:
         for each in path.iterdir():  # of a restore that was killed
             if each.name != LOCK:
                 shutil.rmtree(each) if each.is_dir() else each.unlink()
         try:
-            yield LabDir(path)
+            yield LabDir(path), lock
         finally:
             shutil.rmtree(path, ignore_errors=True)
 
 
-async def _fill(path: Path, contents: Contents, lab: LabDir, progress: Progress) -> None:
+async def _fill(path: Path, contents: Contents, lab: LabDir, lock: int, progress: Progress) -> None:
     settings = Settings.read(contents.lab["settings"])
     await asyncio.to_thread(lab.init)
     await asyncio.to_thread(lab.add, SCHEDULER, SCHEDULER_NAME)
     lab.save_settings(altered(settings, mqtt=0))
-    async with _server(lab) as nc:
+    async with _server(lab, lock) as nc:
         size = lab.settings().store_bytes
         await restore_streams(nc, path, contents, size, retention=settings.retention, progress=progress)
     await asyncio.to_thread(_bring_people, path, contents, lab)
@@ -134,10 +135,10 @@ async def _fill(path: Path, contents: Contents, lab: LabDir, progress: Progress)
 
 
 @asynccontextmanager
-async def _server(lab: LabDir) -> AsyncIterator[Connection]:
+async def _server(lab: LabDir, lock: int) -> AsyncIterator[Connection]:
     """The server of the lab, where nobody finds it."""
     config = lab.configure(settings_for(lab, LOOPBACK, free_port(LOOPBACK), None, True))
-    async with BrokerProcess(config):
+    async with BrokerProcess(config, lock=lock):
         nc = await open_connection(lab.context(BROKER), name="jsnats broker restore")
         try:
             yield nc
