@@ -30,7 +30,7 @@ def main(path: Path, kind: str = "") -> None:
     last = last_line(path)
     with connect() as lab, path.open("a", buffering=1) as file:
         for event in lab.events(type=kind, since=last["stored"] if last else None, follow=True):
-            if last and event.sequence <= last["sequence"]:
+            if last and (event.stored, event.sequence) <= (last["stored"], last["sequence"]):
                 continue
             told = json.loads(event.encode()) | {"stored": event.stored, "sequence": event.sequence}
             file.write(json.dumps(told) + "\n")

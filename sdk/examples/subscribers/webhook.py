@@ -58,7 +58,7 @@ def main() -> None:
     last = json.loads(options.state.read_text()) if options.state.exists() else None
     with connect() as lab:
         for event in lab.events(type=options.type, since=last["stored"] if last else None, follow=True):
-            if last and event.sequence <= last["sequence"]:
+            if last and (event.stored, event.sequence) <= (last["stored"], last["sequence"]):
                 continue
             post(options.url, event)
             fresh = options.state.with_suffix(".new")

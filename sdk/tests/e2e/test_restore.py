@@ -7,9 +7,10 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import pytest
 
 from jsnats.agent.testing import AgentProcess
 from jsnats.broker.testing import TestBroker, running_broker
-from jsnats.schemas import CONSOLE, headers as h
+from jsnats.schemas import CONSOLE, BrokerUnreachable, headers as h
 from jsnats.sdk import Lab, connect, open_connection, replay
 
 pytestmark = pytest.mark.timeout(120)
@@ -96,13 +97,15 @@ def call_under(lab: Lab, exporter: str, number: int) -> str:
 def test_leases_after_a_restore(site: Site) -> None:
     """One that was never ended goes on, with its epoch, its holder and its power. One that was given back after the
     backup is over, also where somebody else was granted the board since; his is over too, because nobody knows of it.
-    No old epoch is let in, and each new one is beyond all that there were."""
+    No old epoch is let in, and each new one is beyond all that there were. Who follows events hears of it."""
     with ExitStack() as stack:
         for name in ("e1", "e2", "e3"):
             site.broker.add("exporter", name)
             path = site.creds / f"exporter-{name}.json"
             stack.enter_context(AgentProcess(name, path, "jsnats.agent.testing:Board"))
         alice, bob = [stack.enter_context(connect(context=site.broker.context(name))) for name in ("alice", "bob")]
+        follower = Follower(bob)
+        follower.start()
         lease, other, third = [alice.lease(exporter=name, tether=0) for name in ("e1", "e2", "e3")]
         board, _, _ = [each.__enter__() for each in (lease, other, third)]
         board.call("on")
@@ -129,7 +132,23 @@ def test_leases_after_a_restore(site: Site) -> None:
             assert again.call("is_on") is False
             [new] = [each.epoch for each in bob.leases() if each.boards == ["e2"]]
             assert new > latest
+            until(lambda: new in follower.epochs)
         lease.give_back()
+
+
+class Follower(threading.Thread):
+    """Follows the grants of a lab."""
+
+    def __init__(self, lab: Lab) -> None:
+        super().__init__(daemon=True)
+        self.epochs: list[int] = []
+        self._events = lab.events(type="lease.granted", follow=True)
+
+    def run(self) -> None:
+        """Follow until the connection is closed."""
+        with suppress(BrokerUnreachable):
+            for event in self._events:
+                self.epochs.append(event.data["epoch"])
 
 
 class Device:

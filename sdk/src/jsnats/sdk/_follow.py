@@ -20,6 +20,7 @@ from jsnats.schemas import BrokerUnreachable, ProtocolError, check_delivery, hea
 
 from ._connection import ApiError, Connection, Disconnected
 from ._nats import Msg
+from ._replay import last_sequence
 
 BATCH = 256
 EXPIRES_S = 30.0
@@ -64,19 +65,33 @@ async def follow(
     """Yield what `stream` holds for `subject`, then what comes, for ever.
 
     It begins beyond sequence `after`, or at what was stored at Unix time `since` in s of the broker's clock. Waits for
-    the broker as long as it takes. Raises AccessDenied, ApiError.
+    the broker as long as it takes; if that comes back with a store that ends before what was read, it goes on by time.
+    Raises AccessDenied, ApiError.
     """
+    again = False
     while True:
-        config = _begin_at(after, since)
         try:
-            async with aclosing(consume(connection, stream, subject, config)) as found:
+            if again and after and (end := await _end(connection, stream, subject)) < after:
+                # Not the store that was read before: it comes from a backup, or is new. Time goes on in any of them.
+                after = end if since is None else 0
+            async with aclosing(consume(connection, stream, subject, _begin_at(after, since))) as found:
                 async for each in found:
                     if isinstance(each, Delivered):
-                        after = each.sequence
+                        after, since = each.sequence, each.stored
                         yield each
         except (BrokerUnreachable, Disconnected, ReadAgain):
+            again = True
             await connection.connected.wait()
             await asyncio.sleep(RETRY_S)
+
+
+async def _end(connection: Connection, stream: str, subject: str) -> int:
+    try:
+        return await last_sequence(connection, stream, subject)
+    except ApiError:
+        if connection.just_back:
+            raise ReadAgain from None
+        raise
 
 
 def _begin_at(after: int, since: float | None) -> dict[str, Any]:
