@@ -274,6 +274,24 @@ async def test_a_lab_that_begins_again(broker: TestBroker, leases: Any) -> None:
         await leases.until("available", ended=lease.epoch)
 
 
+async def test_a_lease_out_of_a_backup(broker: TestBroker, leases: Any) -> None:
+    """It was written after another had ended here, and is older than that: it had ended too, and nobody is let in."""
+    async with exporter_of(broker, Board(), "required"):
+        old = await leases.grant()
+        await leases.until("leased", epoch=old.epoch)
+        await leases.end()
+        await leases.until("available", ended=old.epoch)
+        later = await leases.grant()
+        await leases.until("leased", epoch=later.epoch)
+        await leases.end()
+        await leases.until("available", ended=later.epoch)
+        await leases.write(old)
+        found = await leases.until("available", ended=old.epoch)
+        assert "restored from a backup" in found.reason
+        newer = await leases.grant()
+        await leases.until("leased", epoch=newer.epoch)
+
+
 async def test_a_record_that_says_offline_is_put_right(broker: TestBroker, board: Board, leases: Any) -> None:
     """An agent that lives writes its own again, and an event that it is there; meanwhile it counts as free."""
     found = await leases.until("available")
