@@ -122,7 +122,7 @@ async def test_the_command(tmp_path: Path) -> None:
         refused = await retention(tmp_path, "--set", "events=:2M")
         assert refused.exit_code == 2
         assert "JSNATS_EVENTS: the oldest 3.0 MB of 5.0 MB go" in refused.stderr
-        assert "say --yes" in refused.stderr
+        assert "nothing was changed: say --yes" in refused.stderr
         assert (await retention(tmp_path, "--set", "console=:990M", "--yes")).exit_code == 2
         assert await config(EVENTS.name) == events
         assert (await retention(tmp_path, "--set", "events=:2M", "--yes")).exit_code == 0

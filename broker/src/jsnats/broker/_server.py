@@ -65,17 +65,19 @@ def check_binary(binary: Path) -> None:
 
 class BrokerProcess:
     """A running nats-server, for as long as the `async with`. An unexpected death is followed by a restart on the
-    same port and store. `lock` is a descriptor that the server inherits.
+    same port and store. `lock` is a descriptor that the server inherits; `memory` is what it should get by with, as
+    Go has it, "512MiB".
 
     Raises BrokerUnfit when the server does not start, with the reason from its log.
     """
 
-    def __init__(self, config: BrokerConfig, *, lock: int | None = None) -> None:
+    def __init__(self, config: BrokerConfig, *, lock: int | None = None, memory: str = "") -> None:
         self.config = config
         self.ready = asyncio.Event()
         self._file = config.directory / "nats.conf"
         self._log = config.directory / "nats.log"
         self._lock = () if lock is None else (lock,)
+        self._environment = os.environ | ({"GOMEMLIMIT": memory} if memory else {})
         self._process: asyncio.subprocess.Process | None = None
         self._watcher: asyncio.Task[None] | None = None
 
@@ -136,6 +138,7 @@ class BrokerProcess:
                 stdout=output,
                 stderr=output,
                 pass_fds=self._lock,
+                env=self._environment,
                 start_new_session=True,  # Ctrl-C is for us; we stop the server in order
             )
 

@@ -82,8 +82,8 @@ def restore(
 ) -> None:
     """Make a lab from an archive: a new directory, or what `jsnats broker config` named, one server or a cluster.
 
-    Everybody comes in with the context file that he has. Without data in the archive nothing is changed, and a lab is
-    there as a whole or not at all. Then `jsnats broker run`, or for servers outside `jsnats broker serve`.
+    Everybody comes in with the context file that he has. A damaged archive changes nothing, and a lab is there as a
+    whole or not at all. Then `jsnats broker run`, or for servers outside `jsnats broker serve`.
 
     Example: jsnats broker restore lab-monday.tar --dir /srv/lab
     """

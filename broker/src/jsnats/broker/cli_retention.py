@@ -100,6 +100,6 @@ def _confirm(lines: list[str], *, yes: bool) -> None:
     if not lines or yes:
         return
     if not sys.stdin.isatty():
-        refuse("this drops data: say --yes if it may")
+        refuse("nothing was changed: say --yes if that may be")
     if not typer.confirm("Go on?", err=True):
         refuse("nothing was changed")
