@@ -149,6 +149,10 @@ async def _server(lab: LabDir, lock: int) -> AsyncIterator[Connection]:
 
 
 def _check_target(lab: LabDir, replace: bool) -> None:
+    if os.path.ismount(lab.path):
+        raise ConfigurationError(
+            f"{lab.path} is a mount point, and cannot be put there as a whole: name a folder in it"
+        )
     if lab.exists():
         if not replace:
             raise ConfigurationError(f"there is a lab in {lab.path}: choose another --dir, or see --replace")
