@@ -144,6 +144,15 @@ def test_the_command_says_where_the_driver_is(tmp_path: Path) -> None:
     assert f"pip install -e {tmp_path}/jsnats-driver-my-device" in done.output
 
 
+def test_a_standalone_driver_is_made_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It goes to the current folder, and the command that installs it brings what its tests need."""
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(driver_app, ["create", "my-device", "--class", "MyDevice", "--standalone"])
+    assert done.exit_code == 0
+    assert (tmp_path / "jsnats-driver-my-device" / "src").is_dir()
+    assert "pip install -e jsnats-driver-my-device 'jsnats[broker,testing]'" in done.output
+
+
 def test_the_command_refuses_in_one_line(tmp_path: Path) -> None:
     """A fault of the user ends with code 2 and one line on stderr."""
     command = [sys.executable, "-m", "jsnats.sdk.cli", "driver", "create", "Bad Name", "--class", "MyDevice"]

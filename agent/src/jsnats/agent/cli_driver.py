@@ -29,7 +29,9 @@ def complete_driver(incomplete: str) -> list[str]:
 def create(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The device in kebab-case, like my-device.")],
     cls: Annotated[str, typer.Option("--class", metavar="CLASS", help="The driver class, like MyDevice.")],
-    folder: Annotated[Path, typer.Option("--dir", help="Where the package goes.")] = Path("drivers"),
+    folder: Annotated[
+        Path | None, typer.Option("--dir", help="Where the package goes; by default drivers, or here if standalone.")
+    ] = None,
     standalone: Annotated[bool, typer.Option("--standalone", help="For a repository of its own.")] = False,
 ) -> None:
     """Start a driver package: a working example with tests, in the shape of the driver guide.
@@ -38,9 +40,9 @@ def create(
     """
     from jsnats.agent._scaffold import NewDriver, create_driver
 
-    path = create_driver(NewDriver(name, cls, standalone), folder)
-    tests = f"cd {path} && pytest" if standalone else f"pytest {path}"
-    typer.echo(f"{path} is made; `pip install -e {path}` installs it, `{tests}` runs its tests")
+    path = create_driver(NewDriver(name, cls, standalone), folder or Path("." if standalone else "drivers"))
+    tools, tests = (" 'jsnats[broker,testing]'", f"cd {path} && pytest") if standalone else ("", f"pytest {path}")
+    typer.echo(f"{path} is made; `pip install -e {path}{tools}` installs it, `{tests}` runs its tests")
 
 
 @driver_app.command("ls")
