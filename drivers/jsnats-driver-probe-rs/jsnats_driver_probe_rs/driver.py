@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, asynccontextmanager
 from typing import Annotated, Any, Literal
 
 from anyio.abc import ByteStream
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic.dataclasses import dataclass
 
 from jsnats.driver import Driver, Resource, export, exportstream
@@ -23,6 +24,12 @@ Text = Annotated[str, Field(min_length=1)]
 Address = Annotated[int, Field(ge=0, lt=1 << 64)]
 
 
+def _probe(text: str | None) -> str | None:
+    if text is not None and not re.fullmatch(r"[0-9A-Fa-f]{1,4}:[0-9A-Fa-f]{1,4}(-\d+)?(:.*)?", text):
+        raise ValueError(f"{text!r} is no probe: give VID:PID or VID:PID:SERIAL, as `probe-rs list` shows it")
+    return text
+
+
 def _lower(value: Any) -> Any:
     return value.lower() if isinstance(value, str) else value
 
@@ -35,7 +42,7 @@ class ProbeRs(Driver):
     a command may take, and what gdb's server may take until it serves.
     """
 
-    probe: Annotated[str | None, Field(pattern=r"^[0-9A-Fa-f]{1,4}:[0-9A-Fa-f]{1,4}(-\d+)?(:.*)?$")] = None
+    probe: Annotated[str | None, AfterValidator(_probe)] = None
     probe_rs_path: Text = "probe-rs"
     chip: Text | None = None
     protocol: Annotated[Literal["swd", "jtag"] | None, BeforeValidator(_lower)] = None

@@ -69,6 +69,12 @@ def test_a_wrong_configuration_is_refused(wrong):
         ProbeRs(**wrong)
 
 
+def test_a_probe_that_is_none_is_told_what_one_looks_like():
+    """Many paste what they see on its case."""
+    with pytest.raises(ValidationError, match="'J-Link' is no probe: give VID:PID or VID:PID:SERIAL"):
+        ProbeRs(probe="J-Link")
+
+
 async def test_images_of_each_format_are_written_and_verified(bench, tmp_path):
     """Raw binaries to the begin of the flash or to an address, Intel HEX and ELF to their own."""
     driver, image, data = probe(bench), tmp_path / "image", firmware()

@@ -195,7 +195,7 @@ def test_faults_of_snapshots(board):
         board.snapshots.save("one")
     with pytest.raises(DriverValueError, match="no snapshot 'two': there is one"):
         board.snapshots.load("two")
-    with pytest.raises(InvalidArgument):
+    with pytest.raises(InvalidArgument, match="argument 'name': '1 2' is no name of a snapshot: a letter or _, then"):
         board.snapshots.save("1 2")
     board.power.off()
     board.flasher.flash(b"new")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from dataclasses import field
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-from pydantic import Field
+from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic.dataclasses import dataclass
 
 from jsnats.driver import Driver, export
@@ -39,22 +40,39 @@ Host = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9]
 User = Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_-]{0,31}$")]
 
 
+def _text(given: Any) -> Any:
+    """In YAML, a size without a letter is a number."""
+    return str(given) if isinstance(given, int) else given
+
+
+def _memory(text: str) -> str:
+    if not re.fullmatch(r"[1-9]\d*[MG]", text):
+        raise ValueError(f"{text!r} is no size of a memory: say M or G with it, as 512M")
+    return text
+
+
+def _disk(text: str | None) -> str | None:
+    if text is not None and not re.fullmatch(r"[1-9]\d*[KMGT]?", text):
+        raise ValueError(f"{text!r} is no size of a disk: bytes, or with K, M, G or T, as 8G")
+    return text
+
+
 @dataclass(kw_only=True)
 class Qemu(Driver):
     """A virtual board.
 
-    `mem` and `disk_size` are bytes, with K, M, G or T. `default_partitions` are files of this host with which every
-    lease begins. `hostname`, `username`, `password` and `ssh_authorized_keys` are told to the guest by cloud-init's
-    seed. `append` is added to the kernel's command line. With `restrict` the guest reaches nothing outside. The disks
-    are in a folder of `directory`.
+    `mem` is in bytes with M or G, `disk_size` in bytes, or with K, M, G or T. `default_partitions` are files of this
+    host with which every lease begins. `hostname`, `username`, `password` and `ssh_authorized_keys` are told to the
+    guest by cloud-init's seed. `append` is added to the kernel's command line. With `restrict` the guest reaches
+    nothing outside. The disks are in a folder of `directory`.
     """
 
     arch: ArchName = field(default_factory=host_arch)
     cpu: Annotated[str | None, Field(pattern=r"^[\w.,+=-]+$")] = None
     accel: Accel = "auto"
     smp: Annotated[int, Field(ge=1, le=64)] = 2
-    mem: Annotated[str, Field(pattern=r"^[1-9]\d*[MG]$")] = "512M"
-    disk_size: Annotated[str | None, Field(pattern=r"^[1-9]\d*[KMGT]?$")] = None
+    mem: Annotated[str, BeforeValidator(_text), AfterValidator(_memory)] = "512M"
+    disk_size: Annotated[str | None, BeforeValidator(_text), AfterValidator(_disk)] = None
     hostname: Host = "demo"
     username: User = "jumpstarter"
     password: str = Field(default="password", min_length=1, repr=False)

@@ -41,12 +41,13 @@ def uboot(folder: Path, **parameters: Any) -> Qemu:
     ("config", "told"),
     [
         ({"arch": "z80"}, "arch"),
-        ({"mem": "512"}, "mem"),
-        ({"mem": "0M"}, "mem"),
+        ({"mem": 512}, "mem\n.*'512' is no size of a memory: say M or G with it"),
+        ({"mem": "0M"}, "mem\n.*'0M' is no size"),
         ({"smp": 0}, "smp"),
         ({"cpu": "max -device x"}, "cpu"),
         ({"accel": "hvf"}, "accel"),
-        ({"disk_size": "1P"}, "disk_size"),
+        ({"disk_size": "1P"}, "disk_size\n.*'1P' is no size of a disk: bytes, or with K, M, G or T"),
+        ({"disk_size": ""}, "disk_size"),
         ({"hostname": "a b"}, "hostname"),
         ({"username": "Ann"}, "username"),
         ({"password": ""}, "password"),
@@ -61,6 +62,12 @@ def test_a_parameter_that_cannot_be_is_named(config, told):
     """A wrong parameter is refused where the board is made, by its name."""
     with pytest.raises((ValidationError, ValueError), match=told):
         Qemu(**config)
+
+
+def test_a_size_may_be_a_number():
+    """As YAML reads one that has no letter."""
+    sized: dict[str, Any] = {"disk_size": 1 << 30}
+    assert Qemu(**sized).disk_size == "1073741824"
 
 
 @pytest.mark.parametrize(("given", "arch"), [("arm64", "aarch64"), ("amd64", "x86_64"), ("riscv64", "riscv64")])

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import builtins
+import re
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from pydantic import Field, SkipValidation
+from pydantic import AfterValidator, SkipValidation
 from pydantic.dataclasses import dataclass
 
 from jsnats.driver import Driver, export
@@ -19,7 +20,14 @@ from .common import Snapshot
 from .process import Run
 from .vm import Vm
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,62}$")]
+
+def _name(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.-]{0,62}", text):
+        raise ValueError(f"{text!r} is no name of a snapshot: a letter or _, then up to 62 letters, digits and _ . -")
+    return text
+
+
+Name = Annotated[str, AfterValidator(_name)]
 
 
 @dataclass(kw_only=True)

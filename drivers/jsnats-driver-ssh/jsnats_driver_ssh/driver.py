@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from pydantic.dataclasses import dataclass
 
 from jsnats.driver import Composite, export, exportstream
@@ -15,6 +16,12 @@ from jsnats.driver import Composite, export, exportstream
 from .common import SSHSettings
 from .identity import Identity
 from .signing import SigningStream
+
+
+def _host_key(text: str | None) -> str | None:
+    if text is not None and not re.fullmatch(r"(ssh|ecdsa|sk)-\S+ AAAA[A-Za-z0-9+/=]+( [^\r\n]*)?", text):
+        raise ValueError("this is no host key: give what ssh-keyscan prints behind the host, as ssh-ed25519 AAAA...")
+    return text
 
 
 @dataclass(kw_only=True)
@@ -29,7 +36,7 @@ class SSHWrapper(Composite):
     default_username: str = Field(default="", pattern=r"^(\w[\w.@-]*\$?)?$")
     ssh_identity: str | None = Field(default=None, repr=False)
     ssh_identity_file: Path | None = None
-    host_key: Annotated[str | None, Field(pattern=r"^(ssh|ecdsa|sk)-\S+ AAAA[A-Za-z0-9+/=]+( [^\r\n]*)?$")] = None
+    host_key: Annotated[str | None, AfterValidator(_host_key)] = None
 
     def __post_init__(self) -> None:
         super().__post_init__()

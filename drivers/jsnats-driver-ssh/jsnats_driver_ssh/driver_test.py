@@ -199,7 +199,8 @@ def test_the_key_is_not_shown():
     [
         ({"default_username": "-oProxyCommand=x"}, "default_username"),
         ({"default_username": "a b"}, "default_username"),
-        ({"host_key": "SHA256:abc"}, "host_key"),
+        ({"host_key": "SHA256:abc"}, "this is no host key: give what ssh-keyscan prints behind the host"),
+        ({"host_key": f"192.0.2.10 {HOST_KEY}"}, "no host key"),
         ({"host_key": HOST_KEY + "\nother ssh-rsa AAAA"}, "host_key"),
         ({"ssh_identity": "x", "ssh_identity_file": "y"}, "not both"),
         ({"ssh_command": "ssh -v"}, "ssh_command"),
