@@ -11,6 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from jsnats.sdk import leashed
+
 QEMU = shutil.which("qemu-system-aarch64")
 FIRMWARE = Path("/usr/lib/u-boot/qemu_arm64/u-boot.bin")
 PROMPT = b"\n=> "
@@ -44,8 +46,7 @@ async def uboot(folder: Path) -> AsyncGenerator[UBoot, None]:
     command = f"{QEMU} -M virt -cpu cortex-a57 -m 256 -bios {FIRMWARE} -display none -nodefaults"
     network = f"-netdev user,id=n -device virtio-net-pci,netdev=n,romfile= -serial unix:{serial},server=on,wait=on"
     # A board that outlived its test would keep a processor busy for ever.
-    mortal = ("setpriv", "--pdeathsig", "KILL") if shutil.which("setpriv") else ()
-    process = await asyncio.create_subprocess_exec(*mortal, *command.split(), *network.split())
+    process = await asyncio.create_subprocess_exec(*leashed([*command.split(), *network.split()]))
     try:
         async with asyncio.timeout(40):
             while not serial.exists():  # noqa: ASYNC110 - QEMU does not say when

@@ -14,6 +14,7 @@ from typing import Final, Literal
 
 from pydantic.dataclasses import dataclass
 
+from jsnats.sdk import leashed
 from jsnats_driver_power.common import PowerReading
 from jsnats_driver_power.driver import SwitchInterface
 
@@ -111,5 +112,4 @@ class QemuPower(SwitchInterface):
         flash = ["-drive", f"if=pflash,format=raw,index=1,file={self.flash}"] if self.flash else []
         common = ["-m", "128", "-nodefaults", "-display", "none", "-serial", serial]
         # A board that outlived its test would keep a processor busy for ever.
-        mortal = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
-        return [*mortal, *_BOARDS[self.arch], *common, *network, *flash, *self.options]
+        return leashed([*_BOARDS[self.arch], *common, *network, *flash, *self.options])
