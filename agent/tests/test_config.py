@@ -13,7 +13,8 @@ from jsnats.agent._hooks import Hook
 from jsnats.schemas import ConfigurationError
 
 MODULE = """
-from pydantic import BaseModel, SecretStr
+from typing import Annotated
+from pydantic import BaseModel, Field, SecretStr
 from pydantic.dataclasses import dataclass
 from jsnats.driver import Driver, export
 
@@ -26,6 +27,7 @@ class Limits(BaseModel):
 class Relay(Driver):
     host: str
     port: int = 22
+    outlet: Annotated[int, Field(ge=1)] | Annotated[str, Field(min_length=1)] = 1
     limits: Limits | None = None
     token: SecretStr = SecretStr("")
     error: str = ""
@@ -294,6 +296,15 @@ export:
     ):
         assert sum(fault.startswith(expected) for fault in faults) == 1, expected
     assert len(faults) == 22
+
+
+def test_a_fault_of_a_parameter_of_two_types(read: Loader) -> None:
+    """It is told by the name of the parameter, once for each type, without pydantic's names of these."""
+    faults = faults_of(read, "export: {a: {type: lab_drivers.Relay, config: {host: x, outlet: 0}}}")
+    assert faults == [
+        "a.yaml:1: export.a.config.outlet: should be greater than or equal to 1",
+        "a.yaml:1: export.a.config.outlet: should be a valid string",
+    ]
 
 
 def test_error_text(read: Loader) -> None:

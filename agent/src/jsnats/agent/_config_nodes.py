@@ -235,11 +235,23 @@ def _construct(document: Document, spec: NodeSpec, children: dict[str, Driver], 
         return cls(children=children, description=spec.description, **spec.config)
     except ValidationError as error:
         for each in error.errors(include_url=False, include_input=False, include_context=False):
-            document.fault((*spec.key, "config", *each["loc"]), _parameter_fault(each, cls))
+            document.fault((*spec.key, "config", *_written(each["loc"], spec.config)), _parameter_fault(each, cls))
     except Exception as error:  # noqa: BLE001 - foreign code: whatever it raises is a line of the report
         if complete:
             document.fault(spec.key, _construction_fault(error, cls))
     return None
+
+
+def _written(loc: Key, config: Any) -> Key:
+    """Return the place without what pydantic puts behind a value that may be of several types: which it tried."""
+    for depth, part in enumerate(loc):
+        if type(config) not in (dict, list):
+            return loc[:depth]
+        try:
+            config = config[part]
+        except (LookupError, TypeError):
+            return loc  # what is missing, or one of several kinds of maps
+    return loc
 
 
 def _parameter_fault(error: ErrorDetails, cls: type[Driver]) -> str:
