@@ -52,8 +52,9 @@ def missing(arch: Arch) -> str:
 class QemuPower(SwitchInterface):
     """Power of a board of QEMU that runs U-Boot: each time it is switched on, it is a new process.
 
-    `console` is the socket that its serial port is on; without it the port is a pty, `port`, which stays when the board
-    is off, as a USB adapter does. `flash` is a file of `write_environment`, for the arm64 board.
+    `console` is the socket that its serial port is on: the board waits for who connects first. Without it the port is a
+    pty, `port`, which stays when the board is off, as a USB adapter does. `flash` is a file of `write_environment`, for
+    the arm64 board.
     """
 
     arch: Arch = "arm64"
@@ -107,7 +108,7 @@ class QemuPower(SwitchInterface):
         self._wires = ()
 
     def _command(self) -> list[str]:
-        serial = f"unix:{self.console},server=on,wait=off" if self.console else "stdio"
+        serial = f"unix:{self.console},server=on,wait=on" if self.console else "stdio"
         network = ["-netdev", "user,id=net", "-device", f"{_CARDS[self.arch]},netdev=net"]
         flash = ["-drive", f"if=pflash,format=raw,index=1,file={self.flash}"] if self.flash else []
         common = ["-m", "128", "-nodefaults", "-display", "none", "-serial", serial]
