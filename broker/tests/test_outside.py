@@ -3,36 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import subprocess
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from jsnats.broker import LabDir, nats_server_binary
-from jsnats.broker._outside import Node, Outside, parse_nodes
+from jsnats.broker._cluster import STORE, free_ports, outside_at
+from jsnats.broker._outside import Node, parse_nodes
 from jsnats.broker._services import serving_lab
-from jsnats.schemas import SCHEDULER, AccessDenied, BrokerUnreachable, ConfigurationError
+from jsnats.broker.testing import running_cluster
+from jsnats.schemas import AccessDenied, ConfigurationError
 from jsnats.sdk import open_connection
-
-STORE = 1_000_000_000
-
-
-def free_port() -> int:
-    """A port of loopback that nobody has right now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def outside(folder: Path, *ports: int) -> Outside:
-    """One server on this machine for each port."""
-    nodes = tuple(Node("127.0.0.1", port, free_port()) for port in ports)
-    store = str(folder / "data")
-    return Outside(nodes=nodes, listen="127.0.0.1", store=store, max_file=STORE * 5 // 4, password="between-them")
 
 
 @pytest.mark.parametrize(
@@ -71,60 +54,29 @@ def test_the_files_are_what_nats_server_takes(tmp_path: Path) -> None:
     """Of a cluster with every listener; only the owner can read them, and the contexts lead to all three."""
     lab = LabDir(tmp_path / "lab")
     lab.add("user", "ann")
-    more = {"monitor": free_port(), "mqtt": free_port(), "websocket": free_port()}
-    base = outside(tmp_path, 14222, 14223, 14224)
-    values = {name: getattr(base, name) for name in base.__dataclass_fields__}
-    files = lab.configure_outside(Outside(**values | more), STORE)
+    monitor, mqtt, websocket = free_ports(3)
+    nodes = tuple(Node("127.0.0.1", port, port + 2000) for port in (14222, 14223, 14224))
+    outside = replace(outside_at(tmp_path, nodes), monitor=monitor, mqtt=mqtt, websocket=websocket)
+    files = lab.configure_outside(outside, STORE)
     assert [path.name for path in files] == [f"127-0-0-1-{port}.conf" for port in (14222, 14223, 14224)] + [
         "accounts.conf"
     ]
     assert {path.stat().st_mode & 0o777 for path in files} == {0o600}
+    # A cluster would drop what a server stored that ran alone.
+    assert all(f"/cluster/{path.stem}" in path.read_text() for path in files[:3])
+    assert "/cluster/" not in replace(outside, nodes=nodes[:1]).files("", ())["127-0-0-1-14222.conf"]
     for path in files[:3]:
         done = subprocess.run([nats_server_binary(), "-t", "-c", path], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
     assert lab.context("ann").url == "nats://127.0.0.1:14222,nats://127.0.0.1:14223,nats://127.0.0.1:14224"
 
 
-@contextmanager
-def servers(lab: LabDir) -> Iterator[None]:
-    """The servers of a lab, as somebody else would run them."""
-    known = lab.outside()
-    assert known
-    binary = nats_server_binary()
-    processes = [
-        subprocess.Popen([binary, "-c", lab.conf / f"{node.name}.conf"], stderr=subprocess.DEVNULL)
-        for node in known.nodes
-    ]
-    try:
-        yield
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
-
-
-@asynccontextmanager
-async def served(lab: LabDir) -> AsyncIterator[None]:
-    """The servers, and what serves beside them."""
-    with servers(lab):
-        async with asyncio.timeout(60):
-            while True:
-                try:
-                    async with serving_lab(lab):
-                        yield
-                        return
-                except BrokerUnreachable:
-                    await asyncio.sleep(0.05)
-
-
 @pytest.mark.parametrize("count", [1, 3])
 async def test_a_lab_beside_servers_of_somebody_else(tmp_path: Path, count: int) -> None:
     """The streams are made, on three servers of a cluster; who is let in later is let in at once, by all of them, and
     who is revoked is out."""
-    lab = LabDir(tmp_path / "lab")
-    lab.add(SCHEDULER, "scheduler")
-    lab.configure_outside(outside(tmp_path, *(free_port() for _ in range(count))), STORE)
-    async with served(lab):
+    with running_cluster(tmp_path, count=count) as cluster:
+        lab = cluster.lab
         admin = await open_connection(lab.context("broker"))
         info = await admin.api("STREAM.INFO.KV_jsnats_lab")
         assert info["config"]["num_replicas"] == count

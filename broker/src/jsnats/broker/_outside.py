@@ -97,6 +97,12 @@ class Outside:
         """On how many servers everything is stored."""
         return min(3, len(self.nodes))
 
+    @property
+    def _folder(self) -> str:
+        """A cluster does not know the streams of a server that ran alone: it would drop them as orphans, half a minute
+        after its start (nats-server 2.15). So it does not find them."""
+        return "cluster" if len(self.nodes) > 1 else ""
+
     def files(self, system_key: str, principals: Iterable[Principal]) -> dict[str, str]:
         """The text of each file of `conf/` by its name. Several servers know each other by `password`."""
         files = {f"{node.name}.conf": render_node(self._settings(node)) for node in self.nodes}
@@ -108,7 +114,7 @@ class Outside:
             "host": self.listen,
             "port": node.port,
             "jetstream": {
-                "store_dir": str(PurePosixPath(self.store) / node.name),
+                "store_dir": str(PurePosixPath(self.store) / self._folder / node.name),
                 "max_mem": MAX_MEMORY,
                 "max_file": self.max_file,
                 **sync_settings(self.sync),
@@ -122,6 +128,8 @@ class Outside:
             # Browsers come from any page; what they may do is decided by their credential alone.
             settings["websocket"] = {"host": self.listen, "port": self.websocket, "no_tls": True}
         if len(self.nodes) > 1:
+            # Contexts name every server. Clients count by this how many of them see each other.
+            settings["client_advertise"] = f"{node.address}:{node.port}"
             settings["cluster"] = self._cluster(node)
         return settings
 
@@ -132,8 +140,9 @@ class Outside:
             "listen": f"{self.listen}:{node.routes}",
             "authorization": {"user": "route", "password": self.password},
             "routes": [f"nats://route:{self.password}@{each.address}:{each.routes}" for each in others],
-            # Contexts name every server. What a server sees of another may be an address inside of containers.
-            "no_advertise": True,
+            # A server that is silent or cut off is dropped by the others after 6 s, and not after 30.
+            "ping_interval": "2s",
+            "ping_max": 2,
         }
 
 

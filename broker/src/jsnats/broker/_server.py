@@ -156,7 +156,7 @@ class BrokerProcess:
 
     async def _answer(self) -> None:
         while True:
-            info = await _info(self.config.host, self.config.port)
+            info = await server_info(self.config.host, self.config.port)
             if info.get("server_name") == self.config.server_name:  # another server may hold the port
                 return
             await asyncio.sleep(0.01)
@@ -201,7 +201,7 @@ async def _terminate(process: asyncio.subprocess.Process) -> None:
         await process.wait()
 
 
-async def _info(host: str, port: int) -> dict[str, Any]:
+async def server_info(host: str, port: int) -> dict[str, Any]:
     """What the server says first to whoever connects; {} when nothing that speaks NATS listens there."""
     try:
         async with asyncio.timeout(2):

@@ -16,8 +16,11 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from jsnats.sdk import Context
 
+from ._cluster import TestCluster, running_cluster
 from ._lab_dir import BROKER
 from ._run import Broker, run_broker
+
+__all__ = ["TEST_STORE", "TestBroker", "TestCluster", "running_broker", "running_cluster"]
 
 TEST_STORE = 1_000_000_000
 """Bytes reserved for a test broker's streams."""
