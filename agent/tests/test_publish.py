@@ -19,6 +19,8 @@ from jsnats.sdk._replies import Replies
 class SilentBroker:
     """A connection that stands, to a broker that takes everything and acknowledges nothing."""
 
+    clustered = False
+
     def __init__(self) -> None:
         self.replies = Replies("bench")
         self.connected = asyncio.Event()

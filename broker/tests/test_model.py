@@ -300,7 +300,7 @@ async def play(steps: list[tuple[Any, ...]]) -> None:
     world = World()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_ledger, "put_records", world.put_records)
-        patch.setattr(_ledger, "last_record", world.last_record)
+        patch.setattr(_ledger, "leader_record", world.last_record)
         for step in steps:
             await take(world, step)
             world.check()

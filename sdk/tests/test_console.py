@@ -367,7 +367,7 @@ async def test_a_reader_that_pauses(
     broker: TestBroker, device: Device, lab: AsyncLab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who pauses for longer than the broker keeps its consumer gets the rest from a new one."""
-    monkeypatch.setattr("jsnats.sdk._replay._IDLE_NS", 10**8)
+    monkeypatch.setattr("jsnats.sdk._replay.IDLE_S", 0.1)
     for number in range(7):
         await device.say(b"%d" % number)
     admin = await open_connection(broker.context())

@@ -35,6 +35,8 @@ SILENT_S = 4.0
 """After so long without a word from its client, an exporter asks the broker whether the client is there."""
 ABSENT_S = 10.0
 """How long a client whose connection is gone may take to be back: a restart of the broker, a change of network."""
+ELSEWHERE_S = 20.0
+"""The same in a cluster, where it has to notice first that its server is silent or cut off."""
 SETTLE_S = 1.0
 """How long a reset by the far end may wait for the client to have what came before it."""
 GONE_S = 60.0
@@ -200,9 +202,9 @@ class Streams:
                 self.answers.connection.spawn(self._ask(call))
         return [call for call in self._sessions.values() if settled and self._is_gone(call, now - call.heard)]
 
-    @staticmethod
-    def _is_gone(call: OpenCall, silence: float) -> bool:
-        return silence > GONE_S or (silence > ABSENT_S and call.absent)
+    def _is_gone(self, call: OpenCall, silence: float) -> bool:
+        absent_s = ELSEWHERE_S if self.answers.connection.clustered else ABSENT_S
+        return silence > GONE_S or (silence > absent_s and call.absent)
 
     async def _ask(self, call: OpenCall) -> None:
         """Send an acknowledgement as a request: if nobody is there to take it, the broker says so."""

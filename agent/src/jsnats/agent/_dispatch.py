@@ -44,6 +44,8 @@ log = logging.getLogger("jsnats.agent")
 
 LOOK_S = 0.5
 CALLER_GONE_S = 4.0
+CALLER_ELSEWHERE_S = 20.0
+"""The same in a cluster, where a caller's server may be silent or cut off, and ours does not know."""
 """A stream whose reader, or arguments whose sender, has been silent for so long is given up."""
 RECONNECT_GRACE_S = 10.0
 MAX_ARGUMENTS = 64 << 20
@@ -223,10 +225,11 @@ class Dispatcher:
         self.executor.audit.look(self.table.running())
         back = asyncio.get_running_loop().time() - self.connection.reconnected_at
         settled = self.connection.connected.is_set() and back > RECONNECT_GRACE_S
+        gone_s = CALLER_ELSEWHERE_S if self.connection.clustered else CALLER_GONE_S
         for call in self.table.running():
             await self.answers.still_working(call, now, LOOK_S)
             needs_caller = call in self._awaited or (call.publisher and not call.detached)
-            if needs_caller and settled and now - call.heard > CALLER_GONE_S:
+            if needs_caller and settled and now - call.heard > gone_s:
                 self.cancel(call, "its caller is gone")
         for call in self.executor.streams.look(settled=settled):
             self.cancel(call, "its client is gone")

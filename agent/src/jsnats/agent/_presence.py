@@ -86,6 +86,7 @@ class Presence:
             try:
                 await self._put(held.revision if held else 0)
             except Conflict:
+                await asyncio.sleep(RETRY_S)  # the server that was read from may be behind
                 continue
             self._refresher = asyncio.ensure_future(self._refresh_loop())
             return
@@ -152,6 +153,8 @@ class Presence:
     async def _regain(self) -> None:
         """Our revision is not the last: our own write whose answer was lost, an expiry, or another agent."""
         held = await last_record(self.connection, PRESENCE.name, presence_key(self.exporter))
+        if held and held.revision < self._revision:
+            raise TimeoutError("the server that was read from is behind")  # what it has is older than ours
         other = PresenceRecord.decode(held.body) if held and held.body else None
         if other and other.instance != self.instance and other.state != OFFLINE:
             self._stop()

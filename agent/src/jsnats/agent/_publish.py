@@ -26,7 +26,7 @@ from jsnats.schemas import (
     headers as h,
     result_subject,
 )
-from jsnats.sdk import Connection, Disconnected, Message
+from jsnats.sdk import ApiError, Connection, Disconnected, Message
 
 BATCH_ITEMS = 256
 """Work is spent for each message, not for each item: 256 gave 2.4 times the items per second of 64."""
@@ -42,6 +42,8 @@ RING = RESULT_RING - UNACKED
 RESEND_S = 1.0
 UNSTORED_S = 15.0
 """After so long without an acknowledgement, over a connection that stands, the call is given up."""
+UNLED_S = 40.0
+"""The same in a cluster, which may have to elect a leader first."""
 UNLIMITED = 1 << 62
 MAX_ITEM = 64 << 20
 
@@ -236,7 +238,7 @@ class Publisher:
         error = json.loads(body).get("error", {}) if body else {}
         if error.get("err_code") in STORE_FULL:
             self._fail(StorageFull("the broker's store for results is full: see `jsnats broker df`"))
-        elif error:
+        elif error and not ApiError(error).is_passing:
             self._fail(OutcomeUnknown(f"results cannot be stored: {error.get('description')}"))
 
     def _fail(self, error: CallError) -> None:
@@ -245,12 +247,13 @@ class Publisher:
         self._changed.set()
 
     async def _resend_loop(self) -> None:
+        unstored_s = UNLED_S if self.connection.clustered else UNSTORED_S
         while True:
             await asyncio.sleep(RESEND_S / 4)
             now = asyncio.get_running_loop().time()
             if not self._unacked or not self.connection.connected.is_set():
                 self._stored_at = now
-            elif now - self._stored_at > UNSTORED_S:
+            elif now - self._stored_at > unstored_s:
                 self._fail(
                     OutcomeUnknown("results cannot be stored, the broker does not acknowledge them: is its disk full?")
                 )

@@ -34,9 +34,10 @@ FLUSH_S = 2.0
 """How long the end of the agent waits for what is not stored yet."""
 FIRST_RETRY_S = 0.2
 MAX_RETRY_S = 5.0
+STORED_S, LOST_S = 5.0, 2.5
+"""After how long an answer is not waited for any more; in a cluster sooner: the leader that had the block is dead."""
 FOREIGN_S = 4.0
 """After a record that somebody else has written under our name: longer than we need to see that we lost the name."""
-_WRONG_LAST_SEQUENCE = 10071
 _NO_STREAM = 10059
 
 
@@ -182,12 +183,18 @@ class Recorder(Tap):
         if block.mark:
             headers[h.MARK] = block.mark
         try:
-            answer = await self._connection.request(self.subject, bytes(block.data), headers=headers)
+            answer = await self._connection.request(
+                self.subject,
+                bytes(block.data),
+                headers=headers,
+                timeout_s=LOST_S if self._connection.clustered else 5.0,
+            )
             told = json.loads(answer.data)
-            if told.get("error", {}).get("err_code") == _WRONG_LAST_SEQUENCE:
-                return await self._look(block)
             if "error" in told:
-                raise ApiError(told["error"])
+                error = ApiError(told["error"])
+                if error.is_conflict:
+                    return await self._look(block)
+                raise error
         except Disconnected:
             return False
         except (BrokerError, TimeoutError, ValueError) as error:

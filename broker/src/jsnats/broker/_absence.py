@@ -13,7 +13,7 @@ import logging
 from dataclasses import replace
 
 from jsnats.schemas import PRESENCE as PRESENCE_STREAM, BrokerError, PresenceRecord, TreeRecord, presence_key
-from jsnats.sdk import Conflict, Connection, Message, Mirror, NoResponders, Record, last_record, put_record
+from jsnats.sdk import Conflict, Connection, Message, Mirror, NoResponders, Record, leader_record, put_record
 
 from ._lab_state import OFFLINE, PRESENCE, Kind, LabState
 from ._outbox import Outbox
@@ -24,6 +24,8 @@ TTL_S = 10.0
 """Time to live of a presence record."""
 CONFIRM_S = 0.6
 """A connection that was lost is usually back by then; an agent that was killed is not."""
+ELSEWHERE_S = 3.0
+"""The same in a cluster, where it comes back through another server."""
 PROBE_S = 2.0
 GRACE_S = 12.0
 """After an outage of the broker, or our own start, agents have that long to say that they are there."""
@@ -82,7 +84,7 @@ class Absence:
     async def _probe(self, name: str, instance: str, reason: str) -> None:
         try:
             if await self._nobody_answers(instance):
-                await asyncio.sleep(CONFIRM_S)
+                await asyncio.sleep(ELSEWHERE_S if self._connection.clustered else CONFIRM_S)
                 revision = self._mirror.revision(presence_key(name))
                 presence = self._lab.presence.get(name)
                 if presence and presence.instance == instance and await self._nobody_answers(instance):
@@ -119,7 +121,7 @@ class Absence:
             for _ in range(_TRIES):
                 if last is None or name in self._lab.presence:
                     return
-                if await last_record(self._connection, PRESENCE_STREAM.name, presence_key(name)) is None:
+                if await leader_record(self._connection, PRESENCE_STREAM.name, presence_key(name)) is None:
                     await self._write(name, last, UNHEARD, expect=0)
                     return
                 await asyncio.sleep(EXPIRY_S)  # the broker takes its time to drop it, or it was renewed just now

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from jsnats.schemas import LAB, LeaseEnd
-from jsnats.sdk import Conflict, Connection, Disconnected, Mirror, Record, Write, last_record, put_records
+from jsnats.sdk import Conflict, Connection, Disconnected, Mirror, Record, Write, leader_record, put_records
 
 MARKER_TTL_S = 3600
 """How long it can be read why something is gone."""
@@ -73,7 +73,7 @@ class Ledger:
     async def read_again(self, subjects: Iterable[str]) -> None:
         """Have the mirror say what is stored now, with everything that was stored before. Raises BrokerError."""
         known = {subject: self.mirror.revision(subject) for subject in subjects}
-        stored = await asyncio.gather(*(last_record(self._connection, LAB.name, subject) for subject in known))
+        stored = await asyncio.gather(*(leader_record(self._connection, LAB.name, subject) for subject in known))
         found = dict(zip(known, stored, strict=True))
         self._last = max([self._last, *(each.revision for each in found.values() if each)])
         await self.caught_up()

@@ -51,7 +51,10 @@ class Outbox:
     async def _store(self, event: Event) -> bool:
         try:
             await store_event(self._connection, event)
-        except (InvalidName, ApiError) as error:  # it never will be, and others wait behind it
+        except (InvalidName, ApiError) as error:
+            if isinstance(error, ApiError) and error.is_passing:
+                return False
+            # It never will be, and others wait behind it.
             log.warning("the event %s of %s could not be stored: %s", event.type, event.source, error)
         except BrokerError as error:
             log.debug("the event %s of %s waits for the broker: %s", event.type, event.source, error)

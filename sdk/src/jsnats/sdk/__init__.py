@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ._blobs import Blobs, FoundBlob, size_text
     from ._blobs_sync import BlockingBlobs
     from ._bridge import shared_bridge
-    from ._buckets import Conflict, Record, Write, last_record, put_record, put_records
+    from ._buckets import Conflict, Record, Write, last_record, leader_record, put_record, put_records
     from ._bulk import Bulk
     from ._call import Options, encode_arguments
     from ._caller import Caller
@@ -54,7 +54,7 @@ _WHERE = {
     "_blobs": ("Blobs", "FoundBlob", "size_text"),
     "_blobs_sync": ("BlockingBlobs",),
     "_chunks": ("read_blob",),
-    "_buckets": ("Conflict", "Record", "Write", "last_record", "put_record", "put_records"),
+    "_buckets": ("Conflict", "Record", "Write", "last_record", "leader_record", "put_record", "put_records"),
     "_events": ("StoredEvent", "store_event"),
     "_follow": ("Delivered", "follow"),
     "_leash": ("leashed",),
@@ -153,6 +153,7 @@ __all__ = [
     "follow",
     "last_record",
     "last_sequence",
+    "leader_record",
     "leashed",
     "mirrored",
     "moment_of",

@@ -22,9 +22,12 @@ from jsnats.schemas import (
 )
 
 from ._bulk import Bulk
-from ._connection import Connection, NoResponders
+from ._connection import RECONNECT_WAIT_S, Connection, NoResponders
+from ._nats import Msg
 
 ASK_S = 30.0
+TAKEOVER_S = 12.0
+"""How long a lab may be without a store: one that died is replaced within 10 s, where another stands by."""
 IN_USE_S = 600.0
 """How often a long transfer tells the store that the file is in use."""
 SCHEME = "blob:"
@@ -76,14 +79,7 @@ class StoreLink:
 
     async def ask(self, verb: str, fields: dict[str, Any], timeout_s: float = ASK_S) -> dict[str, Any]:
         """A request to the store; each may be repeated. Raises CallError as well."""
-        connection = self.connection
-        subject = store_subject(connection.token, verb)
-        try:
-            message = await connection.read(subject, encode_json(fields), timeout_s=timeout_s)
-        except NoResponders:
-            raise BrokerUnfit(
-                f"the broker at {connection.context.url} runs no store for files: start it with `jsnats broker run`"
-            ) from None
+        message = await self._answer(store_subject(self.connection.token, verb), encode_json(fields), timeout_s)
         answer = decode_json(message.data)
         code = (message.headers or {}).get(h.ERROR_CODE)
         if code:
@@ -91,6 +87,21 @@ class StoreLink:
         if not isinstance(answer, dict):
             raise ProtocolError(f"the store's answer to {verb} is no map")
         return {"state": "", **answer}
+
+    async def _answer(self, subject: str, body: bytes, timeout_s: float) -> Msg:
+        """Ask, and wait for a store that takes the place of another."""
+        now = asyncio.get_running_loop().time
+        end = now() + TAKEOVER_S
+        while True:
+            try:
+                return await self.connection.read(subject, body, timeout_s=timeout_s)
+            except NoResponders:
+                if now() >= end:
+                    url = self.connection.context.url
+                    raise BrokerUnfit(
+                        f"the broker at {url} runs no store for files: start it with `jsnats broker run`"
+                    ) from None
+                await asyncio.sleep(RECONNECT_WAIT_S)
 
     @asynccontextmanager
     async def in_use(self, sha256: str) -> AsyncIterator[None]:

@@ -162,7 +162,7 @@ class Blobs:
 
     async def rm(self, sha256: str) -> None:
         """Remove a file of one's own, or what an interrupted upload left. Raises BlobNotFound."""
-        await self._store.ask("rm", {"sha256": digest_of(sha256)})
+        await self._store.ask("rm", {"sha256": digest_of(sha256), "request": secrets.token_hex(8)})
 
     async def report_bad(self, sha256: str) -> str:
         """Let the store read a file through. Returns who had uploaded it if it was wrong and is dropped now, "" if it

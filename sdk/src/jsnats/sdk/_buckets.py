@@ -6,6 +6,8 @@ these functions are all that is needed.
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import json
 import secrets
 from collections.abc import Mapping, Sequence
@@ -13,7 +15,12 @@ from dataclasses import dataclass
 
 from jsnats.schemas import BrokerUnfit, headers as h
 
-from ._connection import ApiError, Connection, NoResponders
+from ._cluster import ELECTION_S
+from ._connection import RECONNECT_WAIT_S, ApiError, Connection, NoResponders
+from ._nats import Msg, parse_headers
+
+LOST_S = 3.0
+"""In a cluster, after how long the answer to a write does not count on any more: the leader that had it is dead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +49,22 @@ async def last_record(connection: Connection, stream: str, subject: str) -> Reco
     if headers.get(h.STATUS) == "404":
         return None
     return record_of(message.data, headers, int(headers.get(h.SEQUENCE, "0")))
+
+
+async def leader_record(connection: Connection, stream: str, subject: str) -> Record | None:
+    """As `last_record`, from the stream's leader: in a cluster a direct get may be answered by a server that is behind.
+
+    Only for who administers the streams.
+    """
+    try:
+        answer = await connection.api(f"STREAM.MSG.GET.{stream}", {"last_by_subj": subject})
+    except ApiError as error:
+        if error.code == _NO_MESSAGE:
+            return None
+        raise
+    stored = answer["message"]
+    headers = parse_headers(base64.b64decode(stored["hdrs"])) if "hdrs" in stored else None
+    return record_of(base64.b64decode(stored.get("data", "")), headers, int(stored["seq"]))
 
 
 def is_gone(headers: Mapping[str, str] | None) -> bool:
@@ -113,18 +136,35 @@ async def put_records(connection: Connection, writes: Sequence[Write]) -> list[i
 
 
 async def _send(connection: Connection, write: Write, headers: dict[str, str]) -> int:
-    try:
-        message = await connection.request(write.subject, write.body, headers=headers or None)
-    except NoResponders:
-        raise _unfit(connection) from None
-    answer = json.loads(message.data)
+    answer = json.loads((await _submit(connection, write, headers)).data)
     if "error" in answer:
         error = ApiError(answer["error"])
-        raise Conflict(str(error)) if error.code == _WRONG_LAST_SEQUENCE else error
+        if error.is_passing or error.code in _BATCH_BROKEN:
+            raise TimeoutError(str(error))
+        raise Conflict(str(error)) if error.is_conflict else error
     return int(answer["seq"])
 
 
-_WRONG_LAST_SEQUENCE = 10071
+async def _submit(connection: Connection, write: Write, headers: dict[str, str]) -> Msg:
+    """Send it; in a cluster, while nobody takes it because the stream has no leader, again: nobody has it then."""
+    now = asyncio.get_running_loop().time
+    end = now() + ELECTION_S
+    while True:
+        try:
+            return await connection.request(
+                write.subject, write.body, headers=headers or None, timeout_s=LOST_S if connection.clustered else 5.0
+            )
+        except NoResponders:
+            if not connection.clustered or now() >= end:
+                raise _unfit(connection) from None
+            if h.BATCH in headers:
+                raise TimeoutError("the stream has no leader") from None  # what goes before is lost
+            await asyncio.sleep(RECONNECT_WAIT_S)
+
+
+_NO_MESSAGE = 10037
+_BATCH_BROKEN = frozenset({10175, 10176})
+"""Some of an atomic batch was lost, with the leader that had it: nothing is stored."""
 
 
 class Conflict(Exception):

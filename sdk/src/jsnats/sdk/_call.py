@@ -43,6 +43,8 @@ SILENCE_S = 1.0
 """Silence after which a caller asks whether its call still runs."""
 UNANSWERED_S = 10.0
 """How long a probe may stay unanswered: a busy interpreter is not a dead one."""
+ELSEWHERE_S = 20.0
+"""The same in a cluster, where the exporter may first have to notice that its server is silent."""
 PART_SIZE = 512 * 1024
 PART_WINDOW = 8
 MAX_ARGUMENTS = 64 << 20
@@ -92,6 +94,7 @@ class Call:
         self.reply = ""
         self.final: asyncio.Future[Msg] = caller.loop.create_future()
         self.probing = False
+        self.nobody_since = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
     async def exchange(self) -> Msg:
@@ -165,7 +168,7 @@ class Call:
         except TimeoutError:
             if limit.expired():
                 raise self._late() from None
-            text = f"exporter {self.exporter!r} has not answered for {UNANSWERED_S:g} s; the call was not sent"
+            text = f"exporter {self.exporter!r} has not answered for {self.patience_s:g} s; the call was not sent"
             raise ExporterOffline(text, path=self.path, method=self.method) from None
         self.headers[h.DEADLINE] = str(int((end + offset) * 1000))
 
@@ -198,7 +201,7 @@ class Call:
         if headers and headers.get(h.STATUS) == "503":
             self.no_responders()
             return
-        self.heard = self.caller.heard[self.exporter] = self.caller.loop.time()
+        self.is_heard()
         if headers is None:
             self._settle(message)
         elif h.INTERIM in headers:
@@ -281,11 +284,26 @@ class Call:
 
     def no_responders(self) -> None:
         """The broker knows no subscriber: dead, unless we have only just come back ourselves."""
-        if self.caller.in_grace(self.exporter):
+        if self.in_grace():
             self.heard = self.caller.loop.time()
             self.caller.loop.call_later(0.25, self.again)
         else:
             self.fail(ExporterOffline(self._offline_text(), path=self.path, method=self.method))
+
+    @property
+    def patience_s(self) -> float:
+        """For how long the exporter may be silent."""
+        return ELSEWHERE_S if self.caller.connection.clustered else UNANSWERED_S
+
+    def is_heard(self) -> None:
+        """The exporter has said something."""
+        self.heard = self.caller.heard[self.exporter] = self.caller.loop.time()
+        self.nobody_since = 0.0
+
+    def in_grace(self) -> bool:
+        """Nobody is there: whether the agent may be about to come back."""
+        self.nobody_since = self.nobody_since or self.caller.loop.time()
+        return self.caller.in_grace(self.exporter, self.nobody_since)
 
     def _offline_text(self) -> str:
         known = "the call may have run" if self.instance != "-" and self.sent_at and h.RETRY in self.headers else ""
@@ -307,12 +325,12 @@ class Call:
 
     async def _probe(self) -> None:
         try:
-            state = await self.caller.control(self.control, "probe", timeout_s=UNANSWERED_S)
+            state = await self.caller.probe(self.control)
         except NoResponders:
             self.no_responders()
         except TimeoutError:
             if self.caller.connection.connected.is_set():
-                text = f"exporter {self.exporter!r} has not answered for {UNANSWERED_S:g} s; the call may have run"
+                text = f"exporter {self.exporter!r} has not answered for {self.patience_s:g} s; the call may have run"
                 self.fail(ExporterOffline(text, path=self.path, method=self.method))
         else:
             self._on_state(state)
@@ -322,7 +340,8 @@ class Call:
     def _on_state(self, state: dict[str, Any] | None) -> None:
         if state is None:  # disconnected: the reconnect takes care
             return
-        self.caller.heard[self.exporter] = now = self.caller.loop.time()
-        self.heard = now + min(4.0, self.heard - self.sent_at)
+        before = self.heard
+        self.is_heard()
+        self.heard += min(4.0, before - self.sent_at)
         if state.get("state") in ("unknown", "parts"):
             self.again()

@@ -20,8 +20,9 @@ from jsnats.schemas import (
     headers as h,
 )
 
-from ._call import DEFAULT, UNANSWERED_S, Call, Options
+from ._call import DEFAULT, ELSEWHERE_S, UNANSWERED_S, Call, Options
 from ._claim import Claim
+from ._cluster import ATTEMPT_S, NOBODY_S
 from ._connection import OUTAGE_S, Connection, Disconnected, NoResponders
 from ._nats import Msg
 from ._replay import stored_result
@@ -95,6 +96,23 @@ class Caller:
         answer: dict[str, Any] = decode(message.data, MSGPACK) or {}
         return answer
 
+    async def probe(
+        self, subject: str, verb: str = "probe", body: dict[str, Any] | None = None
+    ) -> dict[str, Any] | None:
+        """Ask on ctl. In a cluster again and again: the server on the way may be silent, or cut off.
+
+        Raises NoResponders, TimeoutError after UNANSWERED_S, in a cluster after ELSEWHERE_S.
+        """
+        if not self.connection.clustered:
+            return await self.control(subject, verb, body, timeout_s=UNANSWERED_S)
+        end = self.loop.time() + ELSEWHERE_S
+        while True:
+            try:
+                return await self.control(subject, verb, body, timeout_s=ATTEMPT_S)
+            except TimeoutError:
+                if self.loop.time() >= end:
+                    raise
+
     async def clock_offset(self, exporter: str) -> float:
         """Seconds to add to time.monotonic() here to get Unix time there; asked again after a minute."""
         offset, measured = self._offsets.get(exporter, (0.0, float("-inf")))
@@ -102,14 +120,14 @@ class Caller:
         if begin - measured < OFFSET_S:
             return offset
         subject = ctl_subject(exporter, self.connection.token, secrets.token_hex(16))
-        answer = None
+        asked, answer = self.loop.time(), None
         while answer is None:
             await self.connection.wait_connected()
             begin = time.monotonic()
             try:
-                answer = await self.control(subject, "probe", timeout_s=UNANSWERED_S)
+                answer = await self.probe(subject)
             except NoResponders:
-                if not self.in_grace(exporter):
+                if not self.in_grace(exporter, asked):
                     raise ExporterOffline(f"exporter {exporter!r} is offline: see `jsnats ls`") from None
                 await asyncio.sleep(0.25)
         end = time.monotonic()
@@ -119,8 +137,11 @@ class Caller:
 
     # ------------------------------------------------------------------ watching
 
-    def in_grace(self, exporter: str) -> bool:
-        """Say whether we came back so recently that the agent, not heard since, may not be back yet."""
+    def in_grace(self, exporter: str, since: float) -> bool:
+        """Say whether an agent that nobody sees since then may not be back yet: we ourselves came back so recently, or
+        in a cluster its server may have died."""
+        if self.connection.clustered and self.loop.time() - since < NOBODY_S:
+            return True
         back = self.connection.reconnected_at
         return self.connection.just_back and self.heard.get(exporter, back) <= back
 

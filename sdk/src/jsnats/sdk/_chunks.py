@@ -27,6 +27,7 @@ from jsnats.schemas import (
 from ._behind import Behind
 from ._blob_source import Source
 from ._buckets import last_record
+from ._cluster import ELECTION_S
 from ._connection import RECONNECT_WAIT_S, ApiError, Connection, is_no_responders
 from ._nats import Msg
 from ._numbered import Numbered
@@ -35,13 +36,14 @@ WINDOW = 16
 GROUP = 4
 """Chunks that are read, hashed or written by one hop to a thread, which costs as much as hashing one."""
 MISSING_TRIES = 4
+BEHIND_TRIES = 100
+"""The same in a cluster, where a server that was away answers again while it catches up with what was uploaded."""
 
 FOLLOW_S = 60.0
 """How long a reader who follows an upload waits for its next chunk: an uploader waits that long for the broker."""
 FOLLOW_WAIT_S = (0.02, 0.5)
 """Between two looks for the next chunk, at first and at most."""
 
-_THERE = 10071
 _PER_SUBJECT = "maximum messages per subject exceeded"
 _ABSENT = {h.EXPECTED_SUBJECT_SEQ: "0"}
 
@@ -61,7 +63,7 @@ async def send_chunks(
                 await _send_group(requests, sha256, source, buffer)
             elif reply := await requests.take():
                 number, answer = reply
-                if is_no_responders(answer):
+                if is_no_responders(answer) or _is_passing(answer):
                     _not_ready(connection, requests, number)
                 else:
                     _check_stored(answer)
@@ -81,11 +83,15 @@ async def _send_group(requests: Numbered, sha256: str, source: Source, buffer: m
         await requests.send(number, chunk_subject(sha256, number), data[begin : begin + BLOB_CHUNK], _ABSENT)
 
 
+def _is_passing(answer: Msg) -> bool:
+    return b'"error"' in answer.data and ApiError(json.loads(answer.data)["error"]).is_passing
+
+
 def _check_stored(answer: Msg) -> None:
     if b'"error"' not in answer.data:
         return
     error = ApiError(json.loads(answer.data)["error"])
-    if error.code == _THERE or _PER_SUBJECT in str(error):
+    if error.is_conflict or _PER_SUBJECT in str(error):
         return
     if error.code in STORE_FULL:
         raise StorageFull(f"the broker has no room for the file ({error}): remove some with `jsnats blob rm`")
@@ -93,8 +99,8 @@ def _check_stored(answer: Msg) -> None:
 
 
 def _not_ready(connection: Connection, requests: Numbered, number: int) -> None:
-    """Nobody took the request: the stream is not back yet after a restart, or it was never there."""
-    if not connection.just_back:
+    """Nobody took the request: the stream is not back yet after a restart, has no leader, or it was never there."""
+    if not connection.just_back and not (connection.clustered and requests.waits_s() < ELECTION_S):
         raise BrokerUnfit(f"the broker at {connection.context.url} stores no files: start it with `jsnats broker run`")
     requests.later(number)
 
@@ -191,7 +197,7 @@ class _Patience:
     async def missed(self, number: int) -> None:
         """It is not; wait before the next look. Raises BlobNotFound, BlobCorrupt."""
         self._tries += 1
-        if self._tries < MISSING_TRIES:
+        if self._tries < (BEHIND_TRIES if self.connection.clustered else MISSING_TRIES):
             await asyncio.sleep(RECONNECT_WAIT_S)
             return
         if not await self.is_stored():

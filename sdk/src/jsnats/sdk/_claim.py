@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable
 
@@ -12,6 +13,9 @@ from ._connection import Connection
 
 LEASE, BOARDS = "JSNATS_LEASE", "JSNATS_BOARDS"
 """Set by `jsnats shell` and `run`: the id of their lease, and its exporters with commas between."""
+
+BEHIND_S = 1.0
+"""How far the server that answers a direct get may be behind, in a cluster."""
 
 
 class Claim:
@@ -38,8 +42,11 @@ async def read_claim(connection: Connection, exporter: str) -> Claim:
     LeaseLost if the lease of `jsnats shell` or `run`, in which this process was started, does not hold any more.
     """
     record = await last_record(connection, LAB.name, lease_key(exporter))
+    if connection.clustered and _is_lost(exporter, record):
+        await asyncio.sleep(BEHIND_S)
+        record = await last_record(connection, LAB.name, lease_key(exporter))
     lease = lease_of(record)
-    _check_shell(exporter, record, lease)
+    _check_shell(exporter, record)
     mine = lease is not None and lease.admits(connection.token)
     return Claim(exporter, lease.epoch if lease and mine else 0)
 
@@ -49,11 +56,17 @@ def lease_of(record: Record | None) -> LeaseRecord | None:
     return LeaseRecord.decode(record.body).at(record.revision) if record and record.body else None
 
 
-def _check_shell(exporter: str, record: Record | None, lease: LeaseRecord | None) -> None:
+def _is_lost(exporter: str, record: Record | None) -> bool:
+    """Whether the lease of this shell is on that exporter, and not on record."""
     own = os.environ.get(LEASE)
     if not own or exporter not in os.environ.get(BOARDS, "").split(","):
-        return
-    if lease is None or lease.id != own:
+        return False
+    lease = lease_of(record)
+    return lease is None or lease.id != own
+
+
+def _check_shell(exporter: str, record: Record | None) -> None:
+    if _is_lost(exporter, record):
         raise LeaseLost(f"the lease of this shell has ended: {why_gone(exporter, record)}")
 
 

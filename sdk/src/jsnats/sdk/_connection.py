@@ -3,6 +3,9 @@
 What it adds to nats-py: a bounded first attempt that says why it failed; nothing buffered while disconnected (a
 power_off that had timed out ran 1.7 s later); one subscription for all replies; a denied request fails at once with
 AccessDenied instead of a timeout; a client that closed for good is replaced by a new one.
+
+In a cluster also: a server that is silent, or does not see the others any more, is left for another within seconds;
+and what nobody answers is asked again until a new leader is elected.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import random
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
@@ -29,6 +33,7 @@ from jsnats.schemas import (
     reply_prefix,
 )
 
+from ._cluster import ATTEMPT_S, CLUSTER_PINGS, ELECTION_S, MAX_ATTEMPT_S, NOBODY_S, PINGS, Together
 from ._context import Context
 from ._nats import HeaderClient, Msg
 from ._replies import Replies
@@ -47,6 +52,9 @@ OUTAGE_S = 60.0
 """How long open calls and reads wait for the broker to come back."""
 GRACE_S = 5.0
 """After a reconnect, how long others (the agent, JetStream) may take to be back before "no responders" counts."""
+_SERVICES = ("jsnats.lease.", "jsnats.admin.", "jsnats.store.", "$SRV.")
+_NO_LEADER = frozenset({10004, 10005, 10006, 10007, 10008, 10009})
+"""What JetStream says while it has no leader, or not the servers that it wants."""
 
 
 class Disconnected(BrokerError):
@@ -100,6 +108,14 @@ class Connection:
         self._failed = asyncio.Event()
         self._established = False
         self._refused = asyncio.Event()
+        self.servers = context.url.split(",")
+        random.shuffle(self.servers)
+        self.together = Together(len(self.servers), self._move)
+
+    @property
+    def clustered(self) -> bool:
+        """Whether there are several servers: one can be away while others serve."""
+        return len(self.servers) > 1
 
     # ------------------------------------------------------------------ opening and closing
 
@@ -130,8 +146,11 @@ class Connection:
 
     async def _dial(self, client: HeaderClient) -> None:
         seed = self.context.seed
+        interval_s, silent = CLUSTER_PINGS if self.clustered else PINGS
+        client.on_servers = self.together.tell
         await client.connect(
-            servers=self.context.url.split(","),
+            servers=self.servers,
+            dont_randomize=True,  # they are shuffled here: the next one is then never the one that was left
             name=self.name,
             nkeys_seed_str=seed or None,
             inbox_prefix=reply_prefix(self.token),
@@ -140,8 +159,8 @@ class Connection:
             max_reconnect_attempts=-1,
             reconnect_time_wait=RECONNECT_WAIT_S,  # type: ignore[arg-type]  # a float works
             connect_timeout=2,
-            ping_interval=5,
-            max_outstanding_pings=2,
+            ping_interval=interval_s,
+            max_outstanding_pings=silent,
             error_cb=self._on_error,
             disconnected_cb=self._on_disconnect,
             reconnected_cb=self._on_reconnect,
@@ -164,6 +183,7 @@ class Connection:
         """Close for good; waiting requests fail."""
         self.closing = True
         self.connected.clear()
+        self.together.close()
         for task in list(self._tasks):
             task.cancel()
         self.replies.fail(BrokerUnreachable("the connection was closed"))
@@ -249,42 +269,66 @@ class Connection:
         """Say whether the connection was renewed moments ago."""
         return asyncio.get_running_loop().time() - self.reconnected_at < GRACE_S
 
-    async def read(self, subject: str, body: bytes = b"", *, timeout_s: float = 5.0) -> Msg:
+    async def read(
+        self, subject: str, body: bytes = b"", *, timeout_s: float = 5.0, patience_s: float = ELECTION_S
+    ) -> Msg:
         """A request that may safely be repeated: it waits for the broker and goes on after an outage.
 
+        In a cluster it is asked again for `patience_s` before it counts as unanswered: a server may have died with it.
         Raises NoResponders, AccessDenied, and BrokerUnreachable instead of a timeout.
         """
+        now = asyncio.get_running_loop().time
+        begin = now()
+        attempt_s = min(timeout_s, max(ATTEMPT_S, timeout_s / 10)) if self.clustered else timeout_s
         while True:
             await self.wait_connected()
             try:
-                return await self.request(subject, body, timeout_s=timeout_s)
+                return await self.request(subject, body, timeout_s=attempt_s)
             except Disconnected:
                 continue
             except TimeoutError:
-                raise BrokerUnreachable(f"the broker at {self.context.url} does not answer {subject[:60]}") from None
+                if not self.clustered or now() - begin >= max(timeout_s, patience_s):
+                    text = f"the broker at {self.context.url} does not answer {subject[:60]}"
+                    raise BrokerUnreachable(text) from None
+                attempt_s = min(2 * attempt_s, max(MAX_ATTEMPT_S, timeout_s / 5))
             except NoResponders:
-                if not self.just_back:
+                if not self.just_back and not (self.clustered and now() - begin < self._vacancy_s(subject)):
                     raise
                 await asyncio.sleep(RECONNECT_WAIT_S)
 
+    @staticmethod
+    def _vacancy_s(subject: str) -> float:
+        """How long nobody may answer there, in a cluster: JetStream does not as long as it has no leader."""
+        return NOBODY_S if subject.startswith(_SERVICES) else ELECTION_S
+
     async def api(
-        self, subject: str, body: Mapping[str, Any] | bytes = b"", *, timeout_s: float = 5.0
+        self,
+        subject: str,
+        body: Mapping[str, Any] | bytes = b"",
+        *,
+        timeout_s: float = 5.0,
+        patience_s: float = ELECTION_S,
     ) -> dict[str, Any]:
-        """A JetStream API request that may be repeated: `subject` without `$JS.API.`.
+        """A JetStream API request that may be repeated: `subject` without `$JS.API.`; the rest as in `read`.
 
         Raises BrokerUnfit without JetStream, ApiError, AccessDenied, BrokerUnreachable.
         """
         payload = body if isinstance(body, bytes) else json.dumps(body).encode()
-        try:
-            message = await self.read(f"$JS.API.{subject}", payload, timeout_s=timeout_s)
-        except NoResponders:
-            raise BrokerUnfit(
-                f"the broker at {self.context.url} has no JetStream for us: start it with `jsnats broker run`"
-            ) from None
-        answer: dict[str, Any] = json.loads(message.data)
-        if "error" in answer:
-            raise ApiError(answer["error"])
-        return answer
+        end = asyncio.get_running_loop().time() + ELECTION_S
+        while True:
+            try:
+                message = await self.read(f"$JS.API.{subject}", payload, timeout_s=timeout_s, patience_s=patience_s)
+            except NoResponders:
+                raise BrokerUnfit(
+                    f"the broker at {self.context.url} has no JetStream for us: start it with `jsnats broker run`"
+                ) from None
+            answer: dict[str, Any] = json.loads(message.data)
+            if "error" not in answer:
+                return answer
+            error = ApiError(answer["error"])
+            if not error.is_passing or asyncio.get_running_loop().time() >= end:
+                raise error
+            await asyncio.sleep(RECONNECT_WAIT_S)
 
     async def flush(self) -> None:
         """Wait until the broker has processed what was sent; after an outage, until it has the subscriptions again.
@@ -350,7 +394,7 @@ class Connection:
             self._deny(denied[1].lower(), denied[2])
         if _is_auth(error) and self._established and not self._refused.is_set():
             self._refuse()
-        if _is_auth(error) or len(self._errors) >= len(self.context.url.split(",")):
+        if _is_auth(error) or len(self._errors) >= len(self.servers):
             self._failed.set()
         log.debug("%s: %s", self.name, error or type(error).__name__)
 
@@ -369,6 +413,11 @@ class Connection:
         self.replies.fail_denied(subject, error)
         for tell in self.on_denied:
             tell(subject)
+
+    def _move(self) -> None:
+        """Our server is cut off from most of the others, and we with it from whoever is there."""
+        log.info("%s: its server sees too few of the others, trying another", self.name)
+        self.spawn(self._client.force_reconnect())
 
     async def _on_disconnect(self) -> None:
         self.connected.clear()
@@ -430,6 +479,16 @@ class ApiError(BrokerError):
     def __init__(self, error: Mapping[str, Any]) -> None:
         super().__init__(str(error.get("description", "JetStream refused")))
         self.code = int(error.get("err_code", 0))
+
+    @property
+    def is_conflict(self) -> bool:
+        """Whether the subject has another last message than was expected; a cluster has a code of its own for it."""
+        return self.code in (10071, 10164)
+
+    @property
+    def is_passing(self) -> bool:
+        """Whether a cluster says so only until it has elected a leader."""
+        return self.code in _NO_LEADER
 
 
 def is_no_responders(message: Msg) -> bool:

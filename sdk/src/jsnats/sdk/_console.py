@@ -40,6 +40,8 @@ log = logging.getLogger("jsnats.console")
 BATCH = 128
 """Messages under way from the store: of at most 64 KiB each, so about as much as may wait live."""
 AGAIN_S = 0.5
+BEHIND_S = 1.0
+"""How far a server of a cluster may be behind that has just come back."""
 SOON_S = 1.0
 """How long the record may lie behind a session: 20 ms, as a rule."""
 
@@ -149,9 +151,16 @@ class ConsoleReader:
         """After an outage: a store that is behind us is another one, to be read from its start."""
         if not live.back:
             return []
-        newest = await self._finder.newest()
+        behind = await self._is_behind(view)
+        if behind and self._connection.clustered:  # or it is the server that was asked
+            await asyncio.sleep(BEHIND_S)
+            behind = await self._is_behind(view)
         live.back = False
-        return view.begin_again() if (newest.sequence if newest else 0) < view.point.after else []
+        return view.begin_again() if behind else []
+
+    async def _is_behind(self, view: _View) -> bool:
+        newest = await self._finder.newest()
+        return (newest.sequence if newest else 0) < view.point.after
 
     async def _wait_out(self, error: BrokerError, live: Live) -> None:
         live.check()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import secrets
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -18,7 +17,8 @@ from typing import Any
 
 from jsnats.schemas import BrokerUnreachable, ProtocolError, check_delivery, headers as h
 
-from ._connection import ApiError, Connection, Disconnected
+from ._connection import ApiError, Connection, Disconnected, NoResponders
+from ._consumer import create_consumer
 from ._nats import Msg
 from ._replay import last_sequence
 
@@ -27,6 +27,9 @@ EXPIRES_S = 30.0
 HEARTBEAT_S = 5.0
 RETRY_S = 0.25
 _NS = 10**9
+CHECK_S = 2.0
+_REFUSED = {"batch": 1, "expires": _NS, "idle_heartbeat": _NS}
+"""A heartbeat may last half as long as the request at most, so this one delivers nothing."""
 _PULL_AGAIN = frozenset({"404", "408"})
 _HEARTBEAT = "100"
 
@@ -107,19 +110,8 @@ async def consume(
 
     Raises Disconnected, ReadAgain, BrokerUnreachable, AccessDenied, ApiError.
     """
-    name = secrets.token_hex(16)
-    whole = {
-        "name": name,
-        "ack_policy": "none",
-        "filter_subject": subject,
-        "mem_storage": True,
-        "inactive_threshold": int(2 * HEARTBEAT_S * _NS),
-        **config,
-    }
     try:
-        created = await connection.api(
-            f"CONSUMER.CREATE.{stream}.{name}.{subject}", {"stream_name": stream, "config": whole}
-        )
+        name, created = await create_consumer(connection, stream, subject, config, idle_s=2 * HEARTBEAT_S)
     except ApiError:
         if connection.just_back:  # the stream itself is there a little later than its server
             raise ReadAgain from None
@@ -142,6 +134,11 @@ async def _pull(connection: Connection, stream: str, name: str) -> AsyncGenerato
     # Nothing is expected there: it tells at once that the request was refused or the connection lost.
     watched = connection.replies.expect(subject, inbox.put_nowait, inbox.put_nowait, once=True)
     ask = {"batch": BATCH, "expires": int(EXPIRES_S * _NS), "idle_heartbeat": int(HEARTBEAT_S * _NS)}
+
+    def check() -> None:
+        connection.spawn(_check(connection, subject, inbox))
+
+    connection.together.told.append(check)
     try:
         while True:
             await connection.publish(subject, json.dumps(ask).encode(), reply=reply)
@@ -159,8 +156,19 @@ async def _pull(connection: Connection, stream: str, name: str) -> AsyncGenerato
                 else:
                     raise ReadAgain
     finally:
+        connection.together.told.remove(check)
         connection.replies.drop(watched)
         await subscription.close()
+
+
+async def _check(connection: Connection, subject: str, inbox: asyncio.Queue[Msg | Exception]) -> None:
+    """A server has come or gone, and the consumer may have been there: see whether it refuses what cannot be asked."""
+    try:
+        await connection.request(subject, json.dumps(_REFUSED).encode(), timeout_s=CHECK_S)
+    except (NoResponders, TimeoutError):
+        inbox.put_nowait(ReadAgain())
+    except Disconnected:
+        pass  # this is told to whoever pulls
 
 
 async def _next(inbox: asyncio.Queue[Msg | Exception]) -> Msg:

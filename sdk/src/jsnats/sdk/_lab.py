@@ -267,7 +267,7 @@ class Job:
         while answer is None:
             await connection.wait_connected()
             try:
-                answer = await self.lab.caller.control(subject, verb, timeout_s=10.0)
+                answer = await self.lab.caller.probe(subject, verb)
             except (NoResponders, TimeoutError):
                 raise ExporterOffline(f"exporter {self.exporter!r} is offline: see `jsnats ls`") from None
         state = str(answer.get("state", "unknown"))

@@ -44,7 +44,8 @@ log = logging.getLogger("jsnats.lease")
 
 RENEW_S = 8.0
 RETRY_S = 1.0
-RELEASE_S = 5.0
+RELEASE_S, ELECTED_S = 5.0, 15.0
+"""How long the end of a block waits to give its lease back; in a cluster, which may be electing a leader."""
 """How long the end of a block waits for the scheduler. A tethered lease ends without it, too."""
 
 
@@ -59,6 +60,7 @@ class AsyncLease:
         self.id = secrets.token_hex(8)
         self.asked = asked
         self.boards: tuple[str, ...] = ()
+        self._granted_at = 0
         self.granted = asyncio.Event()
         self.over = asyncio.Event()
         self.on_change: Callable[[], None] = lambda: None
@@ -128,6 +130,7 @@ class AsyncLease:
             self._keeping = asyncio.ensure_future(self._keep())
             async with telling(connection, self.id, self.on_wait):
                 end = await self._unless_over(wait_end(queue, self.id))
+                self._granted_at = queue.revision(queue_key(self.id))
         if not end.boards:
             raise LeaseLost(await self._why_none(end))
         self.boards = tuple(end.boards)
@@ -138,7 +141,8 @@ class AsyncLease:
         return f"{text}: {ways}" if ways else text
 
     async def _prepare(self) -> None:
-        self.hold = Hold(self._lab.connection, self.id, self.boards, lambda: self.on_change(), self._lose)
+        connection, granted = self._lab.connection, self._granted_at
+        self.hold = Hold(connection, self.id, self.boards, granted, lambda: self.on_change(), self._lose)
         await self.hold.__aenter__()
         self.granted.set()
         await self._unless_over(self.hold.ready.wait())
@@ -223,7 +227,7 @@ class AsyncLease:
     async def give_back(self) -> None:
         """Release it, if that can be done soon, and watch it no more. A tethered lease ends by itself otherwise."""
         try:
-            async with asyncio.timeout(RELEASE_S):
+            async with asyncio.timeout(ELECTED_S if self._lab.connection.clustered else RELEASE_S):
                 await self.release()
         except (JsnatsError, TimeoutError) as error:
             log.warning("the lease %s was not given back: %s", self.id, str(error) or "no scheduler answers")

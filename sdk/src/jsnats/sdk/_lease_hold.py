@@ -9,6 +9,7 @@ from typing import Self
 
 from jsnats.schemas import LAB, PRESENCE, LeaseRecord, PresenceRecord, lease_key, presence_key, unescape_user
 
+from ._buckets import Record
 from ._claim import lease_of, why_gone
 from ._connection import Connection
 from ._mirror import Mirror, mirrored
@@ -20,7 +21,8 @@ _OVER = ("ending", "stuck")
 
 
 class Hold:
-    """Mirrors of the lease `lease` on `boards`, for as long as the `async with`.
+    """Mirrors of the lease `lease` on `boards`, for as long as the `async with`. What was stored before revision
+    `granted` says nothing of it: in a cluster the server that is read from may be behind.
 
     `ready` is set when every exporter says that it is prepared. `on_change` is called at each change, and `on_over`,
     with why, when the lease has ended, or is not ours any more.
@@ -31,6 +33,7 @@ class Hold:
         connection: Connection,
         lease: str,
         boards: Sequence[str],
+        granted: int,
         on_change: Callable[[], None],
         on_over: Callable[[str], None],
     ) -> None:
@@ -39,6 +42,7 @@ class Hold:
         self._connection = connection
         self._lease = lease
         self._boards = boards
+        self._granted = granted
         self._on_change = on_change
         self._on_over = on_over
         self._stack = AsyncExitStack()
@@ -98,7 +102,7 @@ class Hold:
         record = self._leases[board].records.get(lease_key(board))
         lease = lease_of(record)
         if lease is None or lease.id != self._lease:
-            return why_gone(board, record)
+            return why_gone(board, record) if self._is_news(board, record) else ""
         self.records[board] = lease
         if not lease.admits(self._connection.token):
             return f"it was transferred to {unescape_user(lease.holder)}"
@@ -107,9 +111,12 @@ class Hold:
             return here.reason or f"{board} has ended it"
         return ""
 
+    def _is_news(self, board: str, record: Record | None) -> bool:
+        return board in self.records or (record is not None and record.revision > self._granted)
+
     def _is_ready(self, board: str) -> bool:
-        here = self._here(board)
-        return bool(here and here.state == "leased" and here.epoch == self.records[board].epoch)
+        here, lease = self._here(board), self.records.get(board)
+        return bool(lease and here and here.state == "leased" and here.epoch == lease.epoch)
 
     def _set_alarm(self) -> None:
         if self._alarm:

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, suppress
 
 from jsnats.schemas import BrokerError, BrokerUnfit, BrokerUnreachable, headers as h
 
-from ._buckets import Record, record_of
+from ._buckets import Record, last_record, record_of
 from ._connection import ApiError, Connection, Disconnected
 from ._follow import RETRY_S, Begun, Delivered, Idle, ReadAgain, consume
 
@@ -18,6 +18,8 @@ log = logging.getLogger("jsnats.mirror")
 
 REFUSED_S = 2.0
 """How soon one that was complete once asks a broker again that has refused it."""
+BEHIND_S = 1.0
+"""How far a server of a cluster may be behind that has just come back."""
 
 Changed = Callable[[str, Record], None]
 
@@ -119,12 +121,21 @@ class Mirror:
                 if seen is not None:
                     seen.add(each.message.subject)
             if seen is not None and (isinstance(each, Idle) or not each.pending):
-                for subject in self.records.keys() - seen:
+                for subject in await self._really_gone(self.records.keys() - seen):
                     self.forget(subject)
                 seen = None
                 self.syncs += 1
                 self.synced.set()
                 self.updated.set()
+
+    async def _really_gone(self, missing: set[str]) -> set[str]:
+        """Which of them are not there. In a cluster, what read the records out may be behind: it is asked once more."""
+        there = {subject for subject in missing if self.records[subject].body}
+        if not there or not self._connection.clustered:
+            return missing
+        await asyncio.sleep(BEHIND_S)
+        found = await asyncio.gather(*(last_record(self._connection, self._stream, subject) for subject in there))
+        return missing - {subject for subject, record in zip(there, found, strict=True) if record and record.body}
 
     def _take(self, each: Delivered) -> None:
         # What was just stored is a lower bound of the time there.

@@ -1,24 +1,24 @@
-"""The NATS client of nats-py with five changes.
+"""The NATS client of nats-py with six changes.
 
 It keeps the last of two headers with one name. The inbound check must know of the first, or a sender could put a
 stream's stamp beside the broker's own: here equal names are joined by a comma, so the value matches nothing.
 A message with headers is made in one piece, which takes a third of the time. Its flush() is no barrier. And it swallows
 a cancellation in publish() and flush(): a task cancelled there went on for ever. For bytes of two-way streams there is
 a way past its queues and tasks, which cost more than the socket: `push` writes at once, `listen` delivers in the read
-loop.
+loop. And a server that is silent is left: nats-py waits, for ever, until it has taken what was written to it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.errors import BadHeaderError, OutboundBufferLimitError
+from nats.errors import BadHeaderError, OutboundBufferLimitError, StaleConnectionError
 
 Message = Msg
 
@@ -31,6 +31,9 @@ READ_AHEAD = 1 << 20
 
 LARGE = 64 << 10
 """Bytes of a message from which it is written at once, past nats-py's queue, which copies it once more."""
+
+CLOSE_S = 2.0
+"""How long a server may take what is still to be written when the connection is closed."""
 
 _LINE = len(b"NATS/1.0")
 
@@ -65,6 +68,8 @@ class HeaderClient(Client):
     def __init__(self) -> None:
         super().__init__()
         self._listeners: dict[int, Callable[[Msg], None]] = {}
+        self._heard = True
+        self.on_servers: Callable[[int], None] = lambda count: None
 
     def push(self, subject: str, payload: bytes | memoryview, headers: Mapping[str, str]) -> bool:
         """Write one message to the socket now, in order with all others; say whether there is a connection.
@@ -102,8 +107,54 @@ class HeaderClient(Client):
         reader = getattr(transport, "_io_reader", None)
         if reader is not None:
             reader._limit = READ_AHEAD
-            transport.read = lambda _size: reader.read(READ_AHEAD)
+            transport.read = self._reading(reader)
         await super()._read_loop()
+
+    def _reading(self, reader: asyncio.StreamReader) -> Callable[[int], Awaitable[bytes]]:
+        async def read(_size: int) -> bytes:
+            data = await reader.read(READ_AHEAD)
+            self._heard = True
+            return data
+
+        return read
+
+    async def _ping_interval(self) -> None:
+        """Leave a server that has not sent a byte for so many intervals. nats-py counts answers to its PINGs, which
+        stand behind whatever a slow link carries, and sends them by way of a queue that a silent server fills."""
+        silent = 0
+        while True:
+            await asyncio.sleep(self.options["ping_interval"])
+            silent = 0 if self._heard else silent + 1
+            self._heard = False
+            if silent >= self.options["max_outstanding_pings"]:
+                await self._process_op_err(StaleConnectionError())
+                return
+            if self.is_connected and self._transport is not None:
+                self._pongs.append(asyncio.get_running_loop().create_future())
+                self._transport.write(b"PING\r\n")
+
+    async def _attempt_reconnect(self) -> None:
+        self._abort()
+        await super()._attempt_reconnect()
+
+    async def _close(self, status: int, do_cbs: bool = True) -> None:
+        hurry = asyncio.get_running_loop().call_later(CLOSE_S, self._abort)
+        try:
+            await super()._close(status, do_cbs)
+        finally:
+            hurry.cancel()
+
+    def _abort(self) -> None:
+        writer = getattr(self._transport, "_io_writer", None)
+        if writer is not None:
+            writer.transport.abort()
+
+    async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
+        # Contexts name the servers; what these say of each other only tells how many of them are together.
+        together = info.pop("connect_urls", None)
+        await super()._process_info(info, initial_connection)
+        if together:
+            self.on_servers(len(together))
 
     def _remove_sub(self, sid: int, max_msgs: int = 0) -> None:
         super()._remove_sub(sid, max_msgs)

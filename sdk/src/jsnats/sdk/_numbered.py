@@ -14,13 +14,15 @@ from typing import Self
 
 from jsnats.schemas import BrokerUnreachable
 
-from ._connection import RECONNECT_WAIT_S, Connection, Disconnected, Subscription
+from ._connection import RECONNECT_WAIT_S, Connection, Disconnected, Subscription, is_no_responders
 from ._nats import Msg
 
 STALL_S = 15.0
 """After so long without any reply, the oldest requests are sent again: on a connection that stands, only a broker in
 trouble loses one."""
 OLDEST = 4
+LOST_S = 3.0
+"""The same in a cluster, for all of them: they are lost with the server that led the stream."""
 GIVE_UP_S = 120.0
 
 
@@ -39,6 +41,8 @@ class Numbered:
         self._changed = asyncio.Event()
         self._error: Exception | None = None
         self._pause = False
+        self._vacant = 0.0
+        self._stall_s = LOST_S if connection.clustered else STALL_S
         self._loop = asyncio.get_running_loop()
         self._heard = self._loop.time()
 
@@ -68,6 +72,11 @@ class Numbered:
         """Number is due again, and nothing is sent for a moment: what answers is not ready."""
         self.due.appendleft(number)
         self._pause = True
+        self._vacant = self._vacant or self._loop.time()
+
+    def waits_s(self) -> float:
+        """For how long what answers has not been ready; 0.0 if it was just now."""
+        return self._loop.time() - self._vacant if self._vacant else 0.0
 
     async def send(
         self, number: int, subject: str, body: bytes | memoryview = b"", headers: dict[str, str] | None = None
@@ -95,7 +104,7 @@ class Numbered:
         while not self._arrived and not self._error:
             self._changed.clear()
             try:
-                async with asyncio.timeout(STALL_S):
+                async with asyncio.timeout(self._stall_s):
                     await self._changed.wait()
             except TimeoutError:
                 self._stalled()
@@ -105,7 +114,8 @@ class Numbered:
         if self._loop.time() - self._heard > GIVE_UP_S:
             url = self._connection.context.url
             raise BrokerUnreachable(f"the broker at {url} has not answered for {GIVE_UP_S:g} s")
-        self._again(list(self._flying)[:OLDEST])
+        flying = list(self._flying)
+        self._again(flying if self._connection.clustered else flying[:OLDEST])
 
     async def _recover(self) -> None:
         error, self._error = self._error, None
@@ -127,6 +137,8 @@ class Numbered:
             self._heard = self._loop.time()
             del self._flying[number]
             self._arrived.append((number, message))
+            if not is_no_responders(message):
+                self._vacant = 0.0
         self._changed.set()
 
     def _fail(self, error: Exception) -> None:

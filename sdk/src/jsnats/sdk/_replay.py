@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import secrets
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from datetime import UTC, datetime
@@ -25,11 +24,14 @@ from jsnats.schemas import (
 )
 
 from ._assemble import Assembler
-from ._connection import Connection, Disconnected
+from ._connection import RECONNECT_WAIT_S, Connection, Disconnected
+from ._consumer import create_consumer
 from ._nats import Msg
 
 BATCH = 2048
-_IDLE_NS = 10 * 10**9
+IDLE_S = 10.0
+GONE_TRIES = 8
+"""In a cluster, how often another consumer is made in a row that delivers nothing: each may be at a dying server."""
 
 
 async def replay(
@@ -51,16 +53,13 @@ async def replay(
     BrokerUnreachable; with `last_per_subject` also Disconnected.
     """
     config: dict[str, Any] = {
-        "ack_policy": "none",
-        "filter_subject": subject,
-        "mem_storage": True,
-        "inactive_threshold": _IDLE_NS,
         "deliver_policy": "last_per_subject" if last_per_subject else "all",
         "headers_only": headers_only,
     }
     if since is not None:
         moment = datetime.fromtimestamp(since, UTC).isoformat()
         config |= {"deliver_policy": "by_start_time", "opt_start_time": moment}
+    tries = GONE_TRIES if connection.clustered else 0
     while True:
         if after and not last_per_subject:
             config |= {"deliver_policy": "by_start_sequence", "opt_start_seq": after + 1}
@@ -77,8 +76,13 @@ async def replay(
                 raise
             await connection.wait_connected()
         except _ConsumerGone:
-            if after == reached or last_per_subject:
+            if connection.clustered and last_per_subject and after != reached:
+                raise Disconnected(f"the server that read out {stream} is gone") from None
+            tries = GONE_TRIES if after != reached else tries - 1
+            if tries < 0 or (last_per_subject and not connection.clustered):
                 raise BrokerUnreachable(f"the broker at {connection.context.url} does not read out {stream}") from None
+            if after == reached:
+                await asyncio.sleep(RECONNECT_WAIT_S)
 
 
 class Present(NamedTuple):
@@ -101,18 +105,7 @@ async def present(connection: Connection, stream: str, subject: str) -> Present:
 
     Raises AccessDenied, ApiError, BrokerUnreachable.
     """
-    name = secrets.token_hex(16)
-    config = {
-        "name": name,
-        "ack_policy": "none",
-        "filter_subject": subject,
-        "mem_storage": True,
-        "inactive_threshold": 10**9,
-        "deliver_policy": "new",
-    }
-    created = await connection.api(
-        f"CONSUMER.CREATE.{stream}.{name}.{subject}", {"stream_name": stream, "config": config}
-    )
+    _, created = await create_consumer(connection, stream, subject, {"deliver_policy": "new"}, idle_s=1.0)
     return Present(int(created["delivered"]["stream_seq"]), datetime.fromisoformat(created["ts"]).timestamp())
 
 
@@ -123,10 +116,7 @@ class _ConsumerGone(Exception):
 async def _consume(
     connection: Connection, stream: str, subject: str, config: dict[str, Any], batch: int
 ) -> AsyncGenerator[tuple[int, Msg], None]:
-    name = secrets.token_hex(16)
-    created = await connection.api(
-        f"CONSUMER.CREATE.{stream}.{name}.{subject}", {"stream_name": stream, "config": config | {"name": name}}
-    )
+    name, created = await create_consumer(connection, stream, subject, config, idle_s=IDLE_S)
     pending = int(created.get("num_pending", 0))
     if pending:
         async with aclosing(_pull(connection, stream, name, pending, batch)) as pulled:
@@ -172,6 +162,8 @@ async def _next(inbox: asyncio.Queue[Msg | Exception], connection: Connection, s
             async with asyncio.timeout(5.0):
                 got = await inbox.get()
         except TimeoutError:
+            if connection.clustered:
+                raise _ConsumerGone from None
             url = connection.context.url
             raise BrokerUnreachable(f"the broker at {url} stopped while it read out {stream}") from None
     if isinstance(got, Exception):

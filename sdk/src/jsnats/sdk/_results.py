@@ -28,7 +28,7 @@ from jsnats.schemas import (
 )
 
 from ._assemble import Assembler
-from ._call import DEFAULT, UNANSWERED_S, Call, Options
+from ._call import DEFAULT, Call, Options
 from ._caller import Caller
 from ._connection import NoResponders, Subscription
 from ._nats import Msg
@@ -120,7 +120,7 @@ class ResultStream(Call):
             self._backfill()
 
     def _take(self, sequence: int, message: Msg) -> None:
-        self.heard = self.caller.heard[self.exporter] = self.caller.loop.time()
+        self.is_heard()
         self._accepted = True
         was = self._assembler.next
         items = self._assembler.take(message.headers or {}, message.data)
@@ -245,12 +245,14 @@ class ResultStream(Call):
         self.probing = True
         try:
             verb = "attach" if self._attached else "probe"
-            state = await self.caller.control(self.control, verb, self._credit(), timeout_s=UNANSWERED_S)
+            state = await self.caller.probe(self.control, verb, self._credit())
         except NoResponders:
             await self._agent_gone()
         except TimeoutError:
             if self.caller.connection.connected.is_set():
-                await self._lost(ExporterOffline(f"exporter {self.exporter!r} has not answered for {UNANSWERED_S:g} s"))
+                await self._lost(
+                    ExporterOffline(f"exporter {self.exporter!r} has not answered for {self.patience_s:g} s")
+                )
         except CallError as error:
             await self._lost(error)
         else:
@@ -261,7 +263,7 @@ class ResultStream(Call):
     async def _see(self, state: dict[str, Any] | None) -> None:
         if state is None or self.finished:
             return
-        self.caller.heard[self.exporter] = self.caller.loop.time()
+        self.is_heard()
         self._accepted = self._accepted or state.get("state") in ("running", "done")
         if state.get("state") == "unknown":
             await self._unknown()
@@ -275,7 +277,7 @@ class ResultStream(Call):
             super().again()
 
     async def _agent_gone(self) -> None:
-        if self.caller.in_grace(self.exporter):
+        if self.in_grace():
             await asyncio.sleep(0.25)
         else:
             await self._lost(ExporterOffline(self._offline_text()))
@@ -290,7 +292,7 @@ class ResultStream(Call):
 
     def no_responders(self) -> None:
         """To the call message."""
-        if self.caller.in_grace(self.exporter) and not self._accepted:
+        if self.in_grace() and not self._accepted:
             super().no_responders()
         else:
             self.caller.connection.spawn(self._agent_gone())
