@@ -231,6 +231,17 @@ async def test_ls_and_rm_are_for_ones_own(keeper: Storekeeper, clock: Clock) -> 
     assert first not in await keeper.shelf.hashes()
 
 
+async def test_a_removal_may_be_asked_for_again(keeper: Storekeeper) -> None:
+    """Under the same `request` it has the same answer: the first may have been lost. Under another it has not."""
+    sha256 = await store(keeper, "ann", b"one")
+    fields = {"sha256": sha256, "request": "r1"}
+    dropped = {"state": "dropped", "owner": "ann"}
+    assert [await keeper.verbs["rm"]("ann", fields) for _ in range(2)] == [dropped, dropped]
+    for who, request in (("ann", "r2"), ("bob", "r1"), ("ann", "")):
+        with pytest.raises(BlobNotFound, match="no file"):
+            await keeper.verbs["rm"](who, fields | {"request": request})
+
+
 async def test_bad(keeper: Storekeeper) -> None:
     """A file that is right stays whatever is said of it; a wrong one is dropped, its owner named, and can be uploaded
     again."""

@@ -29,7 +29,7 @@ from jsnats.schemas import (
     headers as h,
     parse_request,
 )
-from jsnats.sdk import ApiError, Connection, Disconnected, Message
+from jsnats.sdk import ApiError, Connection, Disconnected, Message, Subscription
 
 MAX_OPEN = 256
 
@@ -49,11 +49,22 @@ class Requests:
         self._service = service
         self._log = logging.getLogger(f"jsnats.{service}")
         self._open = 0
+        self._subscription: Subscription | None = None
 
     async def serve(self) -> None:
-        """Subscribe; the service ends with its connection."""
-        await self._connection.subscribe(f"jsnats.{self._kind}.>", self.receive, queue=f"jsnats-{self._kind}")
+        """Subscribe, if that is not done; the service ends with its connection."""
+        if self._subscription:
+            return
+        self._subscription = await self._connection.subscribe(
+            f"jsnats.{self._kind}.>", self.receive, queue=f"jsnats-{self._kind}"
+        )
         await self._connection.flush()
+
+    async def pause(self) -> None:
+        """Take no more requests until `serve` is called again."""
+        subscription, self._subscription = self._subscription, None
+        if subscription:
+            await subscription.close()
 
     async def receive(self, message: Message) -> None:
         """Take a request; it is answered in a task of its own."""

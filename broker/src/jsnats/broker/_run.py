@@ -101,7 +101,8 @@ async def run_broker(
             broker = Broker(lab, process)
             await provision(broker.context(), settings.store_bytes, retention=settings.retention)
             services = broker.context(SCHEDULER_NAME)
-            async with serving(services, broker.is_admin, policy=policy or lab.policy, scheduler=scheduler):
+            rules = policy or lab.policy
+            async with serving(services, broker.is_admin, policy=rules, scheduler=scheduler, alone=True):
                 yield broker
 
 

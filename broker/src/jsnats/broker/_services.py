@@ -34,11 +34,16 @@ async def serving_lab(lab: LabDir, *, policy: str | os.PathLike[str] | None = No
 
 @asynccontextmanager
 async def serving(
-    context: Context, is_admin: Admins, *, policy: str | os.PathLike[str] | None, scheduler: bool = True
+    context: Context,
+    is_admin: Admins,
+    *,
+    policy: str | os.PathLike[str] | None,
+    scheduler: bool = True,
+    alone: bool = False,
 ) -> AsyncIterator[None]:
-    """The store and the scheduler, as the principal of `context`."""
+    """The store and the scheduler, as the principal of `context`; `alone`: nobody else serves that lab."""
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(serving_store(context, is_admin))
+        await stack.enter_async_context(serving_store(context, is_admin, alone=alone))
         if scheduler:
             await stack.enter_async_context(serving_scheduler(context, policy=policy))
         yield

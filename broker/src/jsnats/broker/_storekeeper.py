@@ -43,6 +43,8 @@ COMING_S = 900.0
 """An upload of which nothing was heard for so long is not followed: who uploads asks `use` every 600 s."""
 PAGE = 1000
 MAX_NAME = 120
+MAX_DROPPED = 1000
+"""Removals that are remembered, for who asks again because the answer was lost."""
 MAX_RANGES = 10_000
 
 Admins = Callable[[str], bool]
@@ -67,6 +69,7 @@ class Storekeeper:
         self._quota = quota
         self._clock = clock
         self._checks = 0
+        self._dropped: dict[str, str] = {}
         self._changing = asyncio.Lock()
         self._checking = asyncio.Lock()
         self.verbs: dict[str, Verb] = {
@@ -153,15 +156,21 @@ class Storekeeper:
         return {"blobs": page, "total": len(shown)}
 
     async def _rm(self, who: str, fields: dict[str, Any]) -> dict[str, Any]:
-        sha256 = check_digest(fields.get("sha256"))
+        sha256, request = check_digest(fields.get("sha256")), _request_of(who, fields)
         async with self._changing:
             known = await self.shelf.entry(sha256) or await self.shelf.manifest(sha256)
             if known is None:
+                if owner := self._dropped.get(request):
+                    return {"state": "dropped", "owner": owner}  # asked again: the first answer was lost
                 raise _not_found(sha256)
             if known.owner != who and not await asyncio.to_thread(self._is_admin, who):
                 owner = unescape_user(known.owner)
                 raise BlobNotFound(f"{sha256[:12]} is no file of yours: {owner} or an admin may remove it")
             await self.shelf.drop(sha256)
+            if request:
+                self._dropped[request] = known.owner
+            if len(self._dropped) > MAX_DROPPED:
+                del self._dropped[next(iter(self._dropped))]
         return {"state": "dropped", "owner": known.owner}
 
     async def _bad(self, who: str, fields: dict[str, Any]) -> dict[str, Any]:
@@ -261,6 +270,12 @@ class Storekeeper:
                 await self.shelf.note(_adopted(blob, self._clock()))
             else:
                 await self.shelf.drop(sha256)
+
+
+def _request_of(who: str, fields: dict[str, Any]) -> str:
+    """What a request has in common with its repetitions; "" if it does not say."""
+    said = fields.get("request")
+    return f"{who} {said}" if isinstance(said, str) and 0 < len(said) <= MAX_NAME else ""
 
 
 def _have(blob: BlobRecord) -> dict[str, Any]:
