@@ -41,6 +41,7 @@ from ._archive import FORMAT, LAB, Writer
 from ._lab_dir import LabDir
 from ._lab_state import LEASE, QUEUE
 from ._transfer_stream import save_stream
+from ._turn import TURNS
 
 OPTIONAL = {"blobs": (BLOBS, STORE), "console": (CONSOLE,), "logs": (LOGS,), "events": (EVENTS,)}
 """What a backup may go without: the streams that this leaves out."""
@@ -134,7 +135,7 @@ class _Save:
 
 def _lines(records: dict[str, Record]) -> Iterator[bytes]:
     for subject, record in sorted(records.items(), key=lambda item: item[1].revision):
-        if record.body:
+        if record.body and not subject.startswith(TURNS):
             body = base64.b64encode(_complete(subject, record)).decode()
             yield json.dumps({"subject": subject, "body": body}).encode() + b"\n"
 

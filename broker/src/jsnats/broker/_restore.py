@@ -29,6 +29,7 @@ from ._backup import Progress
 from ._ensure import check_fit, ensure_streams, stream_config
 from ._retention import AS_TABLE, Retention
 from ._transfer_stream import restore_stream
+from ._turn import TURNS
 
 AT_ONCE = 64
 _NO_STREAM = 10059
@@ -86,7 +87,7 @@ def _check_room(contents: Contents, total_bytes: int, retention: Retention) -> N
 
 async def _clear(nc: Connection, *, replace: bool) -> None:
     states = {spec.name: await _state(nc, spec) for spec in STREAMS}
-    full = [name for name, state in states.items() if state and state["messages"]]
+    full = [name for name, state in states.items() if state and state["messages"] > _turns(state)]
     if full and not replace:
         raise ConfigurationError(f"there is a lab with data at {nc.context.url} ({', '.join(full)}): see --replace")
     for name, state in states.items():
@@ -96,12 +97,17 @@ async def _clear(nc: Connection, *, replace: bool) -> None:
 
 async def _state(nc: Connection, spec: StreamSpec) -> dict[str, Any] | None:
     try:
-        state: dict[str, Any] = (await nc.api(f"STREAM.INFO.{spec.name}"))["state"]
+        info = await nc.api(f"STREAM.INFO.{spec.name}", {"subjects_filter": f"{TURNS}>"})
+        state: dict[str, Any] = info["state"]
     except ApiError as error:
         if error.code != _NO_STREAM:
             raise
         return None
     return state
+
+
+def _turns(state: dict[str, Any]) -> int:
+    return sum(state.get("subjects", {}).values())
 
 
 async def _undo(nc: Connection) -> None:

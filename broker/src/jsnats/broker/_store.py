@@ -19,13 +19,13 @@ from jsnats.sdk import Context, open_connection
 
 from ._requests import Requests
 from ._storekeeper import Admins, Storekeeper
-from ._turn import Turn
+from ._turn import TURNS, Turn
 
 log = logging.getLogger("jsnats.store")
 
 SWEEP_S = 3600.0
 RETRY_S = 60.0
-STORE_TURN = "$KV.jsnats_lab.service.store"
+STORE_TURN = f"{TURNS}store"
 """The record of whose turn it is."""
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
@@ -22,6 +23,8 @@ SILENCE_S = 30.0
 """For so long a server may prepare a snapshot, or what follows of it. Losing the connection is told at once."""
 RESTORE_S = 900.0
 """For so long it may work on what it has been given, after the last chunk: it reads all of it once more."""
+ROOM_S, RETRY_S = 30.0, 0.5
+"""For how long, and how often, a cluster that says that it has no room is asked again."""
 AHEAD = 8
 """Chunks on their way to the server."""
 
@@ -93,10 +96,7 @@ async def restore_stream(connection: Connection, config: dict[str, Any], chunks:
     """
     stream = config["name"]
     try:
-        answer = await connection.request(
-            f"$JS.API.STREAM.RESTORE.{stream}", json.dumps({"config": config}).encode(), timeout_s=SILENCE_S
-        )
-        subject = _checked(stream, answer.data)["deliver_subject"]
+        subject = (await _offer(connection, config))["deliver_subject"]
         await _send(connection, stream, subject, chunks)
         state: dict[str, Any] = _checked(stream, (await connection.request(subject, b"", timeout_s=RESTORE_S)).data)[
             "state"
@@ -105,6 +105,20 @@ async def restore_stream(connection: Connection, config: dict[str, Any], chunks:
         url = connection.context.url
         raise BrokerUnreachable(f"the broker at {url} went away while {stream} was restored") from error
     return state
+
+
+async def _offer(connection: Connection, config: dict[str, Any]) -> dict[str, Any]:
+    """Ask for the restore. Of a cluster that has just dropped streams, each server tells the others only some seconds
+    later that it has room again."""
+    subject, body = f"$JS.API.STREAM.RESTORE.{config['name']}", json.dumps({"config": config}).encode()
+    end = time.monotonic() + ROOM_S
+    while True:
+        answer: dict[str, Any] = json.loads((await connection.request(subject, body, timeout_s=SILENCE_S)).data)
+        if "error" not in answer:
+            return answer
+        if not ApiError(answer["error"]).is_passing or time.monotonic() > end:
+            raise BrokerUnfit(f"the broker could not restore {config['name']}: {answer['error'].get('description')}")
+        await asyncio.sleep(RETRY_S)
 
 
 async def _send(connection: Connection, stream: str, subject: str, chunks: Iterable[bytes]) -> None:

@@ -15,6 +15,8 @@ from jsnats.sdk import Conflict, Connection, leader_record, put_record
 
 log = logging.getLogger("jsnats.broker")
 
+TURNS = "$KV.jsnats_lab.service."
+"""Where the records of turns are. They pass, and are no data of a lab."""
 TTL_S = 10
 RENEW_S = 1.5
 LOOK_S = 1.0
@@ -76,6 +78,9 @@ class Turn:
     def _lose(self) -> None:
         if self.mine.is_set():
             log.warning("the turn at %s was lost, or not renewed in time", self._subject)
+        self._end()
+
+    def _end(self) -> None:
         self.mine.clear()
         self.lost.set()
 
@@ -85,7 +90,7 @@ class Turn:
             self._expiry.cancel()
         if not self.mine.is_set():
             return
-        self._lose()
+        self._end()
         with suppress(BrokerError, Conflict, TimeoutError):
             async with asyncio.timeout(MARGIN_S):
                 await put_record(self._connection, self._subject, b"", expect=self._revision, ttl_s=TTL_S, delete=True)
