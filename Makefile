@@ -1,7 +1,7 @@
 # Every target does its own set-up: Python 3.11 or newer and make are all a machine needs.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env test check format demo create-driver constraints clean
+.PHONY: help env test test-links check format demo create-driver constraints clean
 
 PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,\
 	$(shell $(name) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(name))))
@@ -50,6 +50,9 @@ $(NODE)/node_modules: Makefile
 # Most tests wait for processes, not for a processor. A file is one worker's.
 test: $(STAMP) $(NODE)/node_modules ## run every test; make test ARGS="-k power" runs some
 	@pytest -q -n $(JOBS) --dist loadfile $(ARGS)
+
+test-links: $(STAMP) ## cut links half open, in a network namespace; needs root, takes half a minute
+	@JSNATS_LINKS=1 pytest -q broker/tests/test_half_open.py
 
 check: $(STAMP) ## format, lint, types and layers
 	@ruff format --check --quiet . || { echo "make format mends the format" >&2; exit 1; }

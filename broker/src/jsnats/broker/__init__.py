@@ -6,6 +6,7 @@
     _lock.py      one broker per directory
     _server.py    the process of nats-server: start, watch, restart, stop
     _outside.py, _reload_outside.py    the servers that somebody else runs: their configuration, its reload
+    _sites.py, _links.py    a site behind a link: what each side's configuration says of it; what the hub does for it
     _services.py  what a lab has beside its servers: streams, store, scheduler
     _reload.py    its log, and the reload that only the log confirms
     _ensure.py    the streams and buckets, made and kept as the table says

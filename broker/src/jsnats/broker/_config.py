@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from jsnats.schemas import ConfigurationError
+from jsnats.schemas import ADMIN, ConfigurationError
 
 from ._roles import Permissions, mqtt_permissions, permissions
+from ._sites import HUB_DOMAIN, SITE, Leaf, account, leaf_permissions, mappings, visitor_permissions
 
 LIMITS: Final[dict[str, Any]] = {
     "max_payload": 1 << 20,
@@ -25,13 +26,17 @@ LIMITS: Final[dict[str, Any]] = {
 MAX_MEMORY: Final = 64 << 20
 LOG_BYTES = 32 << 20
 _SYNC = re.compile(r"always|[1-9]\d{0,5}(ms|s|m|h)")
+# A link that has gone without a word is cut after 9 to 16 s: two pings unanswered, and up to two intervals until they
+# are due and counted. nats-server 2.15 has no setting for links alone.
+_HALF_OPEN: Final = {"ping_interval": "4s"}
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
     """Somebody the broker knows. `token` is the name as it stands in subjects, `key` the public NKey.
 
-    Who comes by MQTT, which knows no NKeys, has a `password` instead.
+    Who comes by MQTT, which knows no NKeys, has a `password` instead. One with a `site` is a principal of that site's
+    account.
     """
 
     name: str
@@ -39,6 +44,7 @@ class Principal:
     role: str
     key: str
     password: str = ""
+    site: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +107,24 @@ def _text(settings: dict[str, Any]) -> str:
     return "".join(f"{key}: {json.dumps(value, ensure_ascii=False, indent=1)}\n" for key, value in settings.items())
 
 
+def link_settings(listen: str, leafnodes: int, leaf: Leaf | None) -> dict[str, Any]:
+    """What a server says of links: of a hub that sites dial into at port `leafnodes`, of a site that has a `leaf`.
+
+    Raises ConfigurationError for one that would be both.
+    """
+    if leafnodes and leaf:
+        raise ConfigurationError(f"this lab is the site {leaf.site!r} of a hub: it cannot be one itself")
+    if leaf:
+        return {"leafnodes": leaf.settings(), **_HALF_OPEN}
+    return {"leafnodes": {"host": listen, "port": leafnodes, "no_advertise": True}, **_HALF_OPEN} if leafnodes else {}
+
+
+def domain(leafnodes: int, leaf: Leaf | None) -> dict[str, str]:
+    """The JetStream of a hub and that of a site are told apart by it."""
+    found = leaf.site if leaf else HUB_DOMAIN if leafnodes else ""
+    return {"domain": found} if found else {}
+
+
 def _server(config: BrokerConfig) -> dict[str, Any]:
     mqtt = {"mqtt": {"host": config.host, "port": config.mqtt}} if config.mqtt else {}
     return mqtt | {
@@ -130,9 +154,18 @@ def _accounts(system_key: str, principals: tuple[Principal, ...]) -> dict[str, A
     lab = {
         "jetstream": "enabled",
         "imports": [{"stream": {"account": "SYS", "subject": "$SYS.ACCOUNT.LAB.DISCONNECT"}}],
-        "users": [_user(principal) for principal in principals],
+        "users": [_user(principal) for principal in principals if not principal.site],
     }
-    return {"accounts": {"SYS": system, "LAB": lab}, "system_account": "SYS"}
+    sites = [each.site for each in principals if each.role == SITE]
+    return {
+        "accounts": {"SYS": system, "LAB": lab} | {account(site): _site(site, principals) for site in sites},
+        "system_account": "SYS",
+    }
+
+
+def _site(site: str, principals: tuple[Principal, ...]) -> dict[str, Any]:
+    users = [_user(each) for each in principals if each.site == site]
+    return {"jetstream": "enabled", "mappings": mappings(site), "users": users}
 
 
 def _user(principal: Principal) -> dict[str, Any]:
@@ -144,7 +177,13 @@ def _user(principal: Principal) -> dict[str, Any]:
             "allowed_connection_types": ["MQTT"],
             "permissions": _subjects(mqtt_permissions()),
         }
-    allowed = permissions(principal.role, principal.token)
+    if principal.role == SITE:
+        crossing = _subjects(leaf_permissions(principal.site))
+        return {"nkey": principal.key, "allowed_connection_types": ["LEAFNODE"], "permissions": crossing}
+    if principal.site and principal.role != ADMIN:
+        allowed: Permissions | None = visitor_permissions(principal.role, principal.token, principal.site)
+    else:
+        allowed = permissions(principal.role, principal.token)
     return {"nkey": principal.key} | ({} if allowed is None else {"permissions": _subjects(allowed)})
 
 

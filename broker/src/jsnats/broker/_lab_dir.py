@@ -2,6 +2,7 @@
 
     auth.json      the principals: names, roles, public keys; passwords of those who come by MQTT
     broker.json    where the broker listens and how much it stores
+    leaf.json      what the lab needs to reach its hub, if it is a site behind a link
     outside.json   the servers that somebody else runs, if there are any; conf/ has their configuration
     creds/         one context file for each principal, with its secret seed; for MQTT, name and password
     policy.yaml    what users may ask of the scheduler: written by hand, or not there
@@ -32,6 +33,7 @@ from jsnats.schemas import (
     ADMIN,
     EXPORTER,
     ROLES,
+    USER,
     VIEWER,
     BrokerUnreachable,
     ConfigurationError,
@@ -46,6 +48,7 @@ from ._outside import Node, Outside
 from ._reload import reload_server
 from ._reload_outside import reload_servers
 from ._retention import Keep, Retention
+from ._sites import SITE, VISITOR, Leaf, check_site, names, visitor
 
 log = logging.getLogger("jsnats.broker")
 
@@ -53,6 +56,7 @@ BROKER = "broker"
 """Name of the admin that the broker itself connects as, to make the streams."""
 
 SYSTEM = "system"
+_STORED = ("name", "role", "key", "password", "site")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +101,7 @@ class LabDir:
         self._auth = self.path / "auth.json"
         self._broker = self.path / "broker.json"
         self._outside = self.path / "outside.json"
+        self._leaf = self.path / "leaf.json"
 
     # ------------------------------------------------------------------ the directory
 
@@ -134,12 +139,12 @@ class LabDir:
 
     def save_settings(self, settings: Settings) -> None:
         """Remember them for the next start and for new credentials."""
-        _write(self._broker, json.dumps(asdict(settings), indent=1))
+        write_secret(self._broker, json.dumps(asdict(settings), indent=1))
 
     def move_to(self, settings: Settings) -> None:
         """Remember the settings, and let the context files that lie here lead there."""
         self.save_settings(settings)
-        for path in self.creds.glob("*.json"):
+        for path in [*self.creds.glob("*.json"), *self.creds.glob("*/*-*.json")]:
             context = Context.load(path)
             if context.url != settings.url:
                 replace(context, url=settings.url).save(path)
@@ -150,7 +155,7 @@ class LabDir:
             config = self._config(settings)
             text = render(config)
             self.move_to(settings)
-            _write(self.path / "nats.conf", text)
+            write_secret(self.path / "nats.conf", text)
         return config
 
     def outside(self) -> Outside | None:
@@ -167,7 +172,7 @@ class LabDir:
         """
         with editing(self.path / "auth.lock"):
             self.move_to(replace(self.settings(), url=outside.url, store_bytes=store_bytes))
-            _write(self._outside, json.dumps(asdict(outside), indent=1))
+            write_secret(self._outside, json.dumps(asdict(outside), indent=1))
             return self._write_conf(outside)
 
     def reload_outside(self) -> list[str]:
@@ -180,22 +185,70 @@ class LabDir:
             raise ConfigurationError(f"the lab in {self.path} runs its broker itself: there is nothing to reload")
         return asyncio.run(reload_servers(self.system_context(), len(outside.nodes)))
 
+    # ------------------------------------------------------------------ sites behind a link
+
+    def leaf(self) -> Leaf | None:
+        """What this lab needs to reach its hub, None if it is no site."""
+        return Leaf.load(self._leaf) if self._leaf.exists() else None
+
+    def join(self, leaf: Leaf) -> None:
+        """Be a site of a hub from the next start of the broker on."""
+        write_secret(self._leaf, leaf.encode())
+
+    def sites(self) -> list[str]:
+        """The sites of this hub, by name."""
+        return [each.name for each in self.principals() if each.role == SITE]
+
+    def add_site(self, name: str) -> Leaf:
+        """Let a site's broker dial in; return what it needs for that, the same as before for one that is known.
+
+        Raises ConfigurationError for a name that cannot be, and for a lab that no site can reach.
+        """
+        check_site(name)
+        urls = self._leaf_urls()
+        path = self.creds / name / "leaf.json"
+        with self._editing() as principals:
+            if name in (each.name for each in principals if each.role == SITE) and path.exists():
+                leaf = replace(Leaf.load(path), urls=urls)
+            else:
+                principals[:] = [each for each in principals if each.site != name or each.role != SITE]
+                leaf = Leaf(site=name, urls=urls, seed=_seed())
+                principals.append(Principal(name, name, SITE, _public_key(leaf.seed), site=name))
+            path.parent.mkdir(mode=0o700, exist_ok=True)
+            write_secret(path, leaf.encode())
+            self._add(principals, ADMIN, visitor(BROKER), name)
+        return leaf
+
+    def _leaf_urls(self) -> tuple[str, ...]:
+        outside = self.outside()
+        if outside is None or not outside.leafnodes:
+            raise ConfigurationError("no site can reach this lab: `jsnats broker config --leafnodes 7422` opens a port")
+        return outside.leaf_urls
+
     # ------------------------------------------------------------------ the principals
 
-    def add(self, role: str, name: str) -> Context:
+    def add(self, role: str, name: str, *, site: str = "") -> Context:
         """Let `name` in as `role` and return its context; the existing one if it is already in with that role.
 
+        With `site`, as a visitor of that site of this hub, a user or a viewer: `ann` is `ann@hub` there.
         Raises ConfigurationError for a role there is not, a name that cannot be, or one that has another role.
         """
-        token = _token(role, name)
+        if site and (site not in self.sites() or role not in (USER, VIEWER)):
+            raise ConfigurationError(f"visitors are users and viewers, of one of the sites: {names(self.sites())}")
+        if not site and name.endswith(VISITOR):
+            raise ConfigurationError(f"{name!r}: names that end in {VISITOR} are of those who come by a hub")
         with self._editing() as principals:
-            known = next((each for each in principals if each.token == token), None)
-            if known and (known.role != role or known.password):
-                raise _taken(known)
-            if known and self._path(known).exists():
-                return Context.load(self._path(known))
-            context, principal = self._issue(role, name)
-            principals[:] = [*(each for each in principals if each.token != token), principal]
+            return self._add(principals, role, visitor(name) if site else name, site)
+
+    def _add(self, principals: list[Principal], role: str, name: str, site: str) -> Context:
+        token = _token(role, name)
+        known = next((each for each in principals if (each.token, each.site) == (token, site)), None)
+        if known and (known.role != role or known.password):
+            raise _taken(known)
+        if known and self._path(known).exists():
+            return Context.load(self._path(known))
+        context, principal = self._issue(role, name, site=site)
+        principals[:] = [*(each for each in principals if each != known), principal]
         return context
 
     def add_mqtt(self, name: str) -> Path:
@@ -205,30 +258,34 @@ class LabDir:
         """
         with self._editing() as principals:
             token = escape_user(name)
-            known = next((each for each in principals if each.token == token), None)
+            known = next((each for each in principals if (each.token, each.site) == (token, "")), None)
             if known and not known.password:
                 raise _taken(known)
             principal = known or Principal(name, token, VIEWER, "", secrets.token_urlsafe(24))
             login = {"username": principal.name, "password": principal.password}
-            _write(self._path(principal), json.dumps(login, indent=1) + "\n")
+            write_secret(self._path(principal), json.dumps(login, indent=1) + "\n")
             if not known:
                 principals.append(principal)
         return self._path(principal)
 
-    def revoke(self, name: str) -> Principal:
-        """Lock `name` out; a running broker drops its connections at once. Raises ConfigurationError if unknown."""
+    def revoke(self, name: str, *, site: str = "") -> Principal:
+        """Lock `name` out, or a visitor of a `site`; a running broker drops its connections at once.
+
+        A site goes with all its visitors. Raises ConfigurationError if unknown.
+        """
         with self._editing() as principals:
-            gone = self._find(principals, name)
-            if gone.name == BROKER:
+            gone = self._find(principals, visitor(name) if site else name, site)
+            if gone.name in (BROKER, visitor(BROKER)):
                 raise ConfigurationError(f"{BROKER!r} is the broker's own name and cannot be revoked")
-            self._path(gone).unlink(missing_ok=True)
-            principals.remove(gone)
+            for each in [each for each in principals if each == gone or (gone.role == SITE and each.site == gone.site)]:
+                self._path(each).unlink(missing_ok=True)
+                principals.remove(each)
         return gone
 
     def principals(self) -> list[Principal]:
         """Everybody who is let in, in order of names."""
         rows = self._read(self._auth)["principals"]
-        return sorted(map(_principal, rows), key=lambda each: each.name)
+        return sorted(map(_principal, rows), key=lambda each: (each.site, each.name))
 
     def rows(self) -> list[dict[str, str]]:
         """The principals as they stand in auth.json: name, role, public key, password."""
@@ -237,18 +294,18 @@ class LabDir:
     def admit(self, rows: Iterable[dict[str, str]]) -> list[Principal]:
         """Let those in who were let in elsewhere, and return them; who is in here already stays as he is."""
         with self._editing() as principals:
-            known = {each.token for each in principals}
-            new = [each for each in map(_principal, rows) if each.token not in known]
+            known = {(each.token, each.site) for each in principals}
+            new = [each for each in map(_principal, rows) if (each.token, each.site) not in known]
             principals += new
         return new
 
-    def context(self, name: str) -> Context:
+    def context(self, name: str, *, site: str = "") -> Context:
         """The context of a principal. Raises ConfigurationError if there is none."""
-        return Context.load(self.context_path(name))
+        return Context.load(self.context_path(name, site=site))
 
-    def context_path(self, name: str) -> Path:
+    def context_path(self, name: str, *, site: str = "") -> Path:
         """Where the context file of a principal is. Raises ConfigurationError if there is none."""
-        return self._path(self._find(self.principals(), name))
+        return self._path(self._find(self.principals(), visitor(name) if site else name, site))
 
     def system_context(self) -> Context:
         """The way into the system account, where the broker tells who connects and disconnects."""
@@ -269,7 +326,7 @@ class LabDir:
 
     def _tell(self) -> None:
         """Bring the changed principals to the brokers."""
-        _write(self.path / "nats.conf", render(self._config(self.settings())))
+        write_secret(self.path / "nats.conf", render(self._config(self.settings())))
         if is_running(self.path / "lab.lock"):
             reload_server(self.path)
         if outside := self.outside():
@@ -281,9 +338,9 @@ class LabDir:
 
     def _write_conf(self, outside: Outside) -> list[Path]:
         self.conf.mkdir(mode=0o700, exist_ok=True)
-        files = outside.files(self._read(self._auth)["system"], self.principals())
+        files = outside.files(self._read(self._auth)["system"], self.principals(), self.leaf())
         for name, text in files.items():
-            _write(self.conf / name, text)
+            write_secret(self.conf / name, text)
         return [self.conf / name for name in files]
 
     def _config(self, settings: Settings) -> BrokerConfig:
@@ -300,24 +357,30 @@ class LabDir:
             principals=tuple(self.principals()),
         )
 
-    def _issue(self, role: str, name: str, path: Path | None = None) -> tuple[Context, Principal]:
-        seed = nkeys.encode_seed(os.urandom(32), nkeys.PREFIX_BYTE_USER).decode()
-        context = Context(url=self.settings().url, name=name, role=role, seed=seed)
-        principal = Principal(name, context.token, role, _public_key(seed))
+    def _issue(self, role: str, name: str, path: Path | None = None, site: str = "") -> tuple[Context, Principal]:
+        seed = _seed()
+        context = Context(url=self.settings().url, name=name, role=role, seed=seed, site=site)
+        principal = Principal(name, context.token, role, _public_key(seed), site=site)
         context.save(path or self._path(principal))
         return context, principal
 
     def _path(self, principal: Principal) -> Path:
-        return self.creds / f"{principal.role}-{principal.token}.{'mqtt' if principal.password else 'json'}"
+        if principal.role == SITE:
+            return self.creds / principal.site / "leaf.json"
+        return (
+            self.creds
+            / principal.site
+            / f"{principal.role}-{principal.token}.{'mqtt' if principal.password else 'json'}"
+        )
 
-    def _find(self, principals: list[Principal], name: str) -> Principal:
+    def _find(self, principals: list[Principal], name: str, site: str = "") -> Principal:
         for each in principals:
-            if name in (each.name, each.token):
+            if name in (each.name, each.token) and site == ("" if each.role == SITE else each.site):
                 return each
         raise ConfigurationError(f"the lab in {self.path} knows no {name!r}: see `jsnats auth ls`")
 
     def _save_principals(self, system_key: str, principals: list[Principal]) -> None:
-        _write(self._auth, json.dumps({"system": system_key, "principals": _rows(principals)}, indent=1))
+        write_secret(self._auth, json.dumps({"system": system_key, "principals": _rows(principals)}, indent=1))
 
     def _read(self, path: Path) -> dict[str, Any]:
         try:
@@ -330,11 +393,13 @@ class LabDir:
 
 
 def _rows(principals: Iterable[Principal]) -> list[dict[str, str]]:
-    return [{name: getattr(each, name) for name in ("name", "role", "key", "password")} for each in principals]
+    return [{name: getattr(each, name) for name in _STORED} for each in principals]
 
 
 def _principal(row: dict[str, str]) -> Principal:
-    return Principal(row["name"], escape_user(row["name"]), row["role"], row["key"], row.get("password", ""))
+    return Principal(
+        row["name"], escape_user(row["name"]), row["role"], row["key"], row.get("password", ""), row.get("site", "")
+    )
 
 
 def _taken(known: Principal) -> ConfigurationError:
@@ -348,12 +413,17 @@ def _token(role: str, name: str) -> str:
     return check_name(name, "exporter name") if role == EXPORTER else escape_user(name)
 
 
+def _seed() -> str:
+    return str(nkeys.encode_seed(os.urandom(32), nkeys.PREFIX_BYTE_USER).decode())
+
+
 def _public_key(seed: str) -> str:
     # nkeys wipes the buffer it is given, so it gets one of its own.
     return str(nkeys.from_seed(bytearray(seed.encode())).public_key.decode())
 
 
-def _write(path: Path, text: str) -> None:
+def write_secret(path: Path, text: str) -> None:
+    """Replace a file as a whole; only the owner can read it."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")  # mode 0600
     with os.fdopen(handle, "w") as file:
         file.write(text)

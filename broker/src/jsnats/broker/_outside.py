@@ -15,7 +15,8 @@ from pathlib import PurePosixPath
 
 from jsnats.schemas import ConfigurationError
 
-from ._config import MAX_MEMORY, Principal, render_accounts, render_node, sync_settings
+from ._config import MAX_MEMORY, Principal, domain, link_settings, render_accounts, render_node, sync_settings
+from ._sites import Leaf
 
 CLIENTS, ROUTES = 4222, 6222
 
@@ -74,7 +75,8 @@ def _node(text: str) -> Node:
 class Outside:
     """How the servers are to run. `store` is the folder for data on their hosts, ports of 0 are not opened.
 
-    `sync` is as in BrokerConfig, `password` what the servers of a cluster know each other by.
+    `leafnodes` is the port that sites dial into, `sync` is as in BrokerConfig, `password` what the servers of a cluster
+    know each other by.
     """
 
     nodes: tuple[Node, ...]
@@ -85,6 +87,7 @@ class Outside:
     mqtt: int = 0
     websocket: int = 0
     sync: str = ""
+    leafnodes: int = 0
     password: str = ""
 
     @property
@@ -103,12 +106,20 @@ class Outside:
         after its start (nats-server 2.15). So it does not find them."""
         return "cluster" if len(self.nodes) > 1 else ""
 
-    def files(self, system_key: str, principals: Iterable[Principal]) -> dict[str, str]:
-        """The text of each file of `conf/` by its name. Several servers know each other by `password`."""
-        files = {f"{node.name}.conf": render_node(self._settings(node)) for node in self.nodes}
+    @property
+    def leaf_urls(self) -> tuple[str, ...]:
+        """What sites dial."""
+        return tuple(f"nats-leaf://{node.address}:{self.leafnodes}" for node in self.nodes)
+
+    def files(self, system_key: str, principals: Iterable[Principal], leaf: Leaf | None = None) -> dict[str, str]:
+        """The text of each file of `conf/` by its name; of a site with a `leaf`. Several servers know each other by
+        `password`."""
+        links = link_settings(self.listen, self.leafnodes, leaf)
+        ours = domain(self.leafnodes, leaf)
+        files = {f"{node.name}.conf": render_node(self._settings(node, ours) | links) for node in self.nodes}
         return files | {"accounts.conf": render_accounts(system_key, tuple(principals))}
 
-    def _settings(self, node: Node) -> dict[str, object]:
+    def _settings(self, node: Node, ours: dict[str, str]) -> dict[str, object]:
         settings: dict[str, object] = {
             "server_name": node.name,
             "host": self.listen,
@@ -118,6 +129,7 @@ class Outside:
                 "max_mem": MAX_MEMORY,
                 "max_file": self.max_file,
                 **sync_settings(self.sync),
+                **ours,
             },
         }
         if self.monitor:

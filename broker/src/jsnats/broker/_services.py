@@ -11,6 +11,7 @@ from jsnats.sdk import Context, open_connection
 
 from ._ensure import ensure_streams
 from ._lab_dir import BROKER, LabDir
+from ._links import serving_sites
 from ._retention import AS_TABLE, Retention
 from ._serve_scheduler import SCHEDULER_NAME, serving_scheduler
 from ._store import serving_store
@@ -28,7 +29,7 @@ async def serving_lab(lab: LabDir, *, policy: str | os.PathLike[str] | None = No
         raise ConfigurationError(f"the lab in {lab.path} has no servers outside: `jsnats broker config` names them")
     settings = lab.settings()
     await provision(lab.context(BROKER), settings.store_bytes, replicas=outside.replicas, retention=settings.retention)
-    async with serving(lab.context(SCHEDULER_NAME), admins_of(lab), policy=policy or lab.policy):
+    async with serving(lab.context(SCHEDULER_NAME), admins_of(lab), policy=policy or lab.policy), serving_sites(lab):
         yield
 
 
@@ -51,7 +52,7 @@ async def serving(
 
 def admins_of(lab: LabDir) -> Admins:
     """Who says whether a principal of the lab may do anything."""
-    return lambda token: any(each.token == token and each.role == ADMIN for each in lab.principals())
+    return lambda token: any((each.token, each.role, each.site) == (token, ADMIN, "") for each in lab.principals())
 
 
 async def provision(context: Context, total_bytes: int, *, replicas: int = 1, retention: Retention = AS_TABLE) -> None:

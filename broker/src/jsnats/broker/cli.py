@@ -35,6 +35,7 @@ class Role(StrEnum):
     viewer = "viewer"
     scheduler = "scheduler"
     admin = "admin"
+    site = "site"
 
 
 @broker_app.command()
@@ -99,6 +100,12 @@ def config(
     mqtt: Annotated[int, typer.Option(metavar="PORT", help="Also listen for MQTT there.")] = 0,
     websocket: Annotated[int, typer.Option(metavar="PORT", help="Also listen for websockets there.")] = 0,
     sync: Annotated[str, typer.Option(help=_SYNC_HELP, show_default="2m")] = "",
+    leafnodes: Annotated[
+        int, typer.Option(metavar="PORT", help="Be a hub: sites dial in there, see `jsnats auth add site`.")
+    ] = 0,
+    leaf: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Be a site: the file that `jsnats auth add site` made.")
+    ] = None,
 ) -> None:
     """Write the configuration of nats-servers that something else runs: containers, systemd, a cluster of three.
 
@@ -114,21 +121,25 @@ def config(
     from ._lab_dir import LabDir
     from ._outside import Outside, new_password, parse_nodes
     from ._serve_scheduler import SCHEDULER_NAME
+    from ._sites import Leaf
 
     with one_line_errors():
         lab = LabDir(directory)
         lab.add(SCHEDULER, SCHEDULER_NAME)
+        if leaf:
+            lab.join(Leaf.load(leaf))
         size = _bytes(store_size) or 0
         known = lab.outside()
         outside = Outside(
             nodes=parse_nodes(cluster or socket.gethostname()),
             listen=listen,
             store=store,
-            max_file=size * 5 // 4,
+            max_file=size * 2 if leafnodes else size * 5 // 4,  # copies of sites need room
             monitor=monitor,
             mqtt=mqtt,
             websocket=websocket,
             sync=sync,
+            leafnodes=leafnodes,
             password=known.password if known else new_password(),
         )
         for path in lab.configure_outside(outside, size):
@@ -221,10 +232,14 @@ def add(
     directory: Dir = None,
     output: Annotated[Path | None, typer.Option(help="Write the context file here too.")] = None,
     mqtt: Annotated[bool, typer.Option("--mqtt", help="A viewer who comes by MQTT, with a password.")] = False,
+    site: Annotated[
+        str, typer.Option(metavar="NAME", help="A user or viewer of that site of this hub, as NAME@hub there.")
+    ] = "",
 ) -> None:
     """Let somebody connect, and print where the context file is. It holds a secret: hand it over safely.
 
-    With --mqtt it is a file with user name and password, for any MQTT 3.1.1 client.
+    With --mqtt it is a file with user name and password, for any MQTT 3.1.1 client. Of a site, what its
+    `jsnats broker config --leaf FILE` needs.
 
     Example: jsnats auth add user alice --output alice.json
     """
@@ -235,10 +250,13 @@ def add(
         if mqtt:
             _add_mqtt(lab, role, name, output)
             return
-        context = lab.add(role.value, name)
+        if role is Role.site:
+            _add_site(lab, name, output)
+            return
+        context = lab.add(role.value, name, site=site)
         if output:
             context.save(output)
-        typer.echo(str(output or lab.context_path(name)))
+        typer.echo(str(output or lab.context_path(name, site=site)))
 
 
 @auth_app.command("ls")
@@ -253,22 +271,28 @@ def list_principals(directory: Dir = None, as_json: Json = False) -> None:
         principals = LabDir(directory).principals()
     if as_json:
         rows = [{"name": each.name, "role": each.role, "key": each.key} for each in principals]
-        print_json([row | {"mqtt": bool(each.password)} for row, each in zip(rows, principals, strict=True)])
+        more = [{"mqtt": bool(each.password), "site": each.site} for each in principals]
+        print_json([row | extra for row, extra in zip(rows, more, strict=True)])
         return
     for each in principals:
-        typer.echo(f"{each.role:<10} {each.name}{' (mqtt)' if each.password else ''}")
+        how = " (mqtt)" if each.password else f" (at {each.site})" if each.site and each.role != Role.site else ""
+        typer.echo(f"{each.role:<10} {each.name}{how}")
 
 
 @auth_app.command()
-def revoke(name: Annotated[str, typer.Argument(help="The name.")], directory: Dir = None) -> None:
-    """Lock somebody out; open connections are dropped at once.
+def revoke(
+    name: Annotated[str, typer.Argument(help="The name.")],
+    directory: Dir = None,
+    site: Annotated[str, typer.Option(metavar="NAME", help="A visitor of that site.")] = "",
+) -> None:
+    """Lock somebody out; open connections are dropped at once. A site goes with all its visitors.
 
     Example: jsnats auth revoke alice
     """
     from ._lab_dir import LabDir
 
     with one_line_errors():
-        gone = LabDir(directory).revoke(name)
+        gone = LabDir(directory).revoke(name, site=site)
     typer.echo(f"{gone.role} {gone.name} revoked")
 
 
@@ -276,6 +300,15 @@ def _add_mqtt(lab: LabDir, role: Role, name: str, output: Path | None) -> None:
     if role is not Role.viewer or output:
         refuse("--mqtt makes viewers, and no context file: say `jsnats auth add viewer NAME --mqtt`")
     typer.echo(str(lab.add_mqtt(name)))
+
+
+def _add_site(lab: LabDir, name: str, output: Path | None) -> None:
+    from ._lab_dir import write_secret
+
+    leaf = lab.add_site(name)
+    if output:
+        write_secret(output, leaf.encode())
+    typer.echo(str(output or lab.creds / name / "leaf.json"))
 
 
 async def _serve(directory: Path | None, **options: Any) -> None:

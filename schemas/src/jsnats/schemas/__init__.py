@@ -74,7 +74,7 @@ from ._errors import (
 from ._events import LAB_SOURCE, Event, event_subject
 from ._handles import RESOURCE_FORMAT, Handle, blob_handle, is_handle, parse_handle
 from ._inbound import check_control, check_delivery, check_live, check_request, check_service
-from ._lease_records import BookingRecord, ExporterNote, LeaseEnd, LeaseRecord, QueueRecord
+from ._lease_records import BookingRecord, ExporterNote, LeaseEnd, LeaseRecord, LinkRecord, QueueRecord
 from ._names import MAX_DEPTH, MAX_SUBJECT, NAME, RESERVED, check_name, escape_user, is_user_token, unescape_user
 from ._plan import Board, Fitting, Forecast, Grant, Waiting, assign, choose, fitting, forecast, grants as plan_grants
 from ._records import (
@@ -122,6 +122,7 @@ from ._streams import (
 from ._subjects import (
     ADMIN,
     EXPORTER,
+    LINK_BUCKET,
     ROLES,
     SCHEDULER,
     SUBJECTS,
@@ -144,6 +145,7 @@ from ._subjects import (
     interface_key,
     lease_key,
     lease_subject,
+    link_key,
     live_subject,
     log_subject,
     manifest_subject,
@@ -181,6 +183,7 @@ __all__ = [
     "LAB",
     "LAB_SOURCE",
     "LEASE_STATES",
+    "LINK_BUCKET",
     "LOGS",
     "MAX_DEPTH",
     "MAX_SUBJECT",
@@ -249,6 +252,7 @@ __all__ = [
     "LeaseRequired",
     "LeaseState",
     "LeaseStep",
+    "LinkRecord",
     "LogRecord",
     "MethodNotFound",
     "MethodRecord",
@@ -315,6 +319,7 @@ __all__ = [
     "lease_key",
     "lease_step",
     "lease_subject",
+    "link_key",
     "live_subject",
     "log_subject",
     "manifest_subject",

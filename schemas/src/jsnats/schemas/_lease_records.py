@@ -85,6 +85,17 @@ class ExporterNote(_Record):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LinkRecord(_Record):
+    """Whether a site is connected to its hub, and since when it is or is not, Unix time in s in the hub's clock.
+
+    In the site's account at the hub only, under the name of the site.
+    """
+
+    connected: bool = False
+    since: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LeaseEnd(_Record):
     """The body of the deletion marker of a queue entry, a booking or a lease: why it is gone.
 

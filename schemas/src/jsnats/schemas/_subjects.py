@@ -244,6 +244,15 @@ def note_key(exporter: str) -> str:
     return f"$KV.jsnats_lab.exporter.{exporter}"
 
 
+LINK_BUCKET = "KV_jsnats_link"
+"""Where a hub says of a site whether it is connected, in the site's account."""
+
+
+def link_key(site: str) -> str:
+    """Subject of the record of the link to that site."""
+    return f"$KV.jsnats_link.{site}"
+
+
 def lease_subject(user: str, verb: str) -> str:
     """Subject of a request about leases."""
     return f"jsnats.lease.{user}.{verb}"

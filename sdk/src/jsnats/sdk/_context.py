@@ -9,22 +9,25 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from jsnats.schemas import ADMIN, ROLES, USER, ConfigurationError, escape_user
 
+_FIELDS = ("url", "name", "role", "seed", "site")
 DEFAULT_URL = "nats://127.0.0.1:4222"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """A way into a lab. `seed` is the NKey seed, "" for a broker without authentication."""
+    """A way into a lab. `seed` is the NKey seed, "" for a broker without authentication. `site` is the name of the site
+    that is seen from its hub by it, "" for the lab of the broker itself."""
 
     url: str
     name: str
     role: str = USER
     seed: str = ""
+    site: str = ""
 
     @property
     def token(self) -> str:
@@ -49,9 +52,7 @@ class Context:
             raise ConfigurationError(f"no context file {path}: `jsnats up` or `jsnats auth add` write one") from None
         except (OSError, ValueError) as error:
             raise ConfigurationError(f"cannot read context file {path}: {error}") from error
-        fields = {
-            key: str(data[key]) for key in ("url", "name", "role", "seed") if isinstance(data, dict) and key in data
-        }
+        fields = {key: str(data[key]) for key in _FIELDS if isinstance(data, dict) and key in data}
         if "url" not in fields or "name" not in fields or fields.get("role", USER) not in ROLES:
             raise ConfigurationError(f"context file {path} needs url, name and a role of {', '.join(ROLES)}")
         return cls(**fields)
@@ -76,7 +77,7 @@ def find_context(url: str | None = None, path: str | os.PathLike[str] | None = N
         found = Context.load(default_path())
     else:
         return Context(url=url or DEFAULT_URL, name=_login(), role=ADMIN)
-    return Context(url=url, name=found.name, role=found.role, seed=found.seed) if url else found
+    return replace(found, url=url) if url else found
 
 
 def _login() -> str:

@@ -16,6 +16,7 @@ from jsnats.schemas import (
     EVENTS,
     INTERFACE,
     LAB,
+    LINK_BUCKET,
     LOGS,
     NAME,
     PRESENCE,
@@ -23,6 +24,7 @@ from jsnats.schemas import (
     ConfigurationError,
     ExporterOffline,
     InterfaceRecord,
+    LinkRecord,
     LogRecord,
     MethodNotFound,
     OutcomeUnknown,
@@ -31,6 +33,7 @@ from jsnats.schemas import (
     check_name,
     ctl_subject,
     interface_key,
+    link_key,
     tree_key,
 )
 
@@ -121,7 +124,15 @@ class AsyncLab:
     async def snapshot(self) -> Snapshot:
         """Everything the lab's records say of its exporters and leases right now."""
         trees, presence, (lab, now) = await asyncio.gather(self._bodies(TREE), self._bodies(PRESENCE), self._lab())
-        return Snapshot.of(trees, presence, lab, now)
+        found = Snapshot.of(trees, presence, lab, now)
+        return await self._behind_link(found) if self.connection.context.site else found
+
+    async def _behind_link(self, found: Snapshot) -> Snapshot:
+        """As it is known at the hub: while the site is not connected, nothing is there."""
+        site = self.connection.context.site
+        record = await last_record(self.connection, LINK_BUCKET, link_key(site))
+        link = LinkRecord.decode(record.body) if record and record.body else LinkRecord()
+        return found if link.connected else found.cut_off(f"the site {site} is not connected", link.since)
 
     async def _bodies(self, bucket: StreamSpec) -> dict[str, bytes]:
         prefix = len(bucket.subjects) - 1

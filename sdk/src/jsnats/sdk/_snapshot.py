@@ -6,7 +6,7 @@ Pure: what is read where, `_lab.py` and `_lease_wait.py` say.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from jsnats.schemas import (
@@ -133,6 +133,11 @@ class Snapshot:
             notes={name: ExporterNote.decode(each.body) for name, each in kinds["exporter"].items()},
             now=now,
         )
+
+    def cut_off(self, reason: str, since: float) -> Snapshot:
+        """The same when none of its exporters can be reached, for that reason since then."""
+        gone = PresenceRecord(instance="", state="offline", reason=reason, since=since)
+        return replace(self, presence=dict.fromkeys(self.trees, gone))
 
     def exporters(self) -> list[ExporterInfo]:
         """All that ever joined, by name."""

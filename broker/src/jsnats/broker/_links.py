@@ -1,0 +1,155 @@
+"""What a hub does for each of its sites: it keeps copies of the site's streams, and says whether the site is connected.
+
+The copies are mirrors in the site's account, by the names the streams have at the site, with the same sequences and
+times. nats-server makes up by itself for what it has missed, and takes 10 to 40 s to begin (2.15). Records are wanted
+sooner: whose lease it is. Their copies are small, and a new mirror begins at once, so they are made anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+from jsnats.schemas import BLOBS, LINK_BUCKET, PRESENCE, JsnatsError, LinkRecord, StreamSpec, link_key
+from jsnats.sdk import ApiError, Connection, NoResponders, last_record, open_connection, put_record
+
+from ._ensure import stream_config
+from ._lab_dir import BROKER, LabDir
+from ._sites import COPIED, api_of
+
+log = logging.getLogger("jsnats.sites")
+
+LOOK_S = 2.0
+ANSWER_S = 2.0
+SILENCE_S = 3.0
+"""A mirror hears of its origin every second."""
+RENEW_S = 10.0
+RETRY_S = 5.0
+COPY_SHARE = 0.1
+"""Of what the lab may store of that kind, for history; records are copied whole."""
+LINK_BYTES = 1 << 20
+_NO_STREAM = 10059
+_AT_ORIGIN = ("subjects", "republish", "allow_atomic", "duplicate_window")
+
+
+@asynccontextmanager
+async def serving_sites(lab: LabDir) -> AsyncIterator[None]:
+    """Do so for the sites that there are, and for those that are added, for as long as the `async with`."""
+    serving = asyncio.ensure_future(_serve_all(lab))
+    try:
+        yield
+    finally:
+        serving.cancel()
+        with suppress(asyncio.CancelledError):
+            await serving
+
+
+async def _serve_all(lab: LabDir) -> None:
+    served: dict[str, asyncio.Task[None]] = {}
+    async with asyncio.TaskGroup() as group:
+        while True:
+            sites = await asyncio.to_thread(lab.sites)
+            for site in served.keys() - set(sites):
+                served.pop(site).cancel()
+            for site in set(sites) - served.keys():
+                served[site] = group.create_task(_serve_one(lab, site))
+            await asyncio.sleep(LOOK_S)
+
+
+async def _serve_one(lab: LabDir, site: str) -> None:
+    while True:
+        try:
+            nc = await open_connection(lab.context(BROKER, site=site), name=f"jsnats site {site}")
+            try:
+                await ensure_copies(nc, site, lab)
+                await _watch(nc, site, lab)
+            finally:
+                await nc.close()
+        except (JsnatsError, TimeoutError) as error:
+            log.warning("the site %s is not served now: %s", site, error)
+        except Exception:  # one site must not take the others with it
+            log.exception("the site %s is not served now", site)
+        await asyncio.sleep(RETRY_S)
+
+
+# ---------------------------------------------------------------------- copies
+
+
+async def ensure_copies(nc: Connection, site: str, lab: LabDir) -> None:
+    """Make the mirrors and the bucket that are missing. Raises ApiError."""
+    outside = lab.outside()
+    more = {"num_replicas": outside.replicas if outside else 1}
+    for spec in COPIED:
+        await _ensure(nc, copy_config(spec, site, lab.settings().store_bytes) | more)
+    bucket = {"name": LINK_BUCKET, "subjects": ["$KV.jsnats_link.>"], "max_msgs_per_subject": 1}
+    await _ensure(nc, bucket | {"allow_direct": True, "max_bytes": LINK_BYTES} | more)
+
+
+def copy_config(spec: StreamSpec, site: str, total_bytes: int) -> dict[str, Any]:
+    """The mirror of a stream of a site, of a hub that may store `total_bytes` of its own."""
+    own = stream_config(spec, total_bytes if spec.kv else int(total_bytes * COPY_SHARE))
+    kept = {key: value for key, value in own.items() if key not in _AT_ORIGIN}
+    return kept | {"mirror": {"name": spec.name, "external": {"api": api_of(site), "deliver": ""}}}
+
+
+async def _ensure(nc: Connection, config: dict[str, Any]) -> None:
+    try:
+        present = (await nc.api(f"STREAM.INFO.{config['name']}"))["config"]
+    except ApiError as error:
+        if error.code != _NO_STREAM:
+            raise
+        await nc.api(f"STREAM.CREATE.{config['name']}", config)
+        return
+    changed = {key: config[key] for key in ("max_bytes", "num_replicas") if present[key] != config[key]}
+    if changed:
+        await nc.api(f"STREAM.UPDATE.{config['name']}", present | changed)
+
+
+async def _renew_records(nc: Connection, site: str, lab: LabDir) -> None:
+    for spec in COPIED:
+        if spec.kv:
+            await nc.api(f"STREAM.DELETE.{spec.name}")
+    await ensure_copies(nc, site, lab)
+
+
+# ---------------------------------------------------------------------- the link
+
+
+async def _watch(nc: Connection, site: str, lab: LabDir) -> None:
+    """Write down whenever the site is connected, or not any more, and see to the copies.
+
+    Raises ApiError, Disconnected, BrokerUnreachable.
+    """
+    found = await last_record(nc, LINK_BUCKET, link_key(site))
+    known = LinkRecord.decode(found.body) if found and found.body else None
+    heard, renewed = known.since if known else 0.0, time.monotonic()
+    while True:
+        connected = await _reaches(nc, site)
+        heard = time.time() if connected else heard
+        if known is None or known.connected != connected:
+            known = LinkRecord(connected=connected, since=heard)
+            await put_record(nc, link_key(site), known.encode())
+            log.info("the site %s is %s", site, "connected" if connected else "not connected")
+        if connected and time.monotonic() - renewed > RENEW_S and await _is_silent(nc):
+            await _renew_records(nc, site, lab)
+            renewed = time.monotonic()
+        await asyncio.sleep(LOOK_S)
+
+
+async def _reaches(nc: Connection, site: str) -> bool:
+    """Whether the broker of the site answers, if only that it has no such file."""
+    try:
+        await nc.request(f"{api_of(site)}.DIRECT.GET.{BLOBS.name}.jsnats.blob.none", timeout_s=ANSWER_S)
+    except (NoResponders, TimeoutError):
+        return False
+    return True
+
+
+async def _is_silent(nc: Connection) -> bool:
+    """Whether the copy of the presence hears nothing, which is written every few seconds."""
+    active = (await nc.api(f"STREAM.INFO.{PRESENCE.name}")).get("mirror", {}).get("active", -1)
+    return not 0 <= active / 1e9 < SILENCE_S

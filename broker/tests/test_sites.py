@@ -1,0 +1,86 @@
+"""A site and its hub: the files and the commands. What they do together is in the end-to-end tests."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from jsnats.broker import LabDir, nats_server_binary
+from jsnats.broker._sites import Leaf, check_site
+from jsnats.broker.cli import auth_app, broker_app
+from jsnats.broker.testing import free_port, outside_lab
+from jsnats.schemas import ConfigurationError
+
+RUN = CliRunner()
+
+
+def config(folder: Path, *more: str) -> tuple[int, str]:
+    """`jsnats broker config` of a lab in that folder."""
+    args = ["config", "--dir", str(folder), "--cluster", "127.0.0.1", "--store", str(folder / "data"), *more]
+    done = RUN.invoke(broker_app, args)
+    return done.exit_code, done.output
+
+
+def test_a_file_is_carried_from_the_hub_to_the_site(tmp_path: Path) -> None:
+    """Both ends are then configured, as nats-server takes it; only the owner can read the secret, and a second `add`
+    gives the same."""
+    hub, site, carried = tmp_path / "hub", tmp_path / "site", tmp_path / "berlin.json"
+    assert config(hub, "--leafnodes", "7422")[0] == 0
+    add = ["add", "site", "berlin", "--dir", str(hub), "--output", str(carried)]
+    assert RUN.invoke(auth_app, add).exit_code == 0
+    first = carried.read_text()
+    assert RUN.invoke(auth_app, add).exit_code == 0
+    assert carried.read_text() == first
+    assert carried.stat().st_mode & 0o777 == 0o600
+    assert json.loads(first)["urls"] == ["nats-leaf://127.0.0.1:7422"]
+    assert config(site, "--leaf", str(carried))[0] == 0
+    for lab in (hub, site):
+        path = lab / "conf" / "127-0-0-1.conf"
+        done = subprocess.run([nats_server_binary(), "-t", "-c", path], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+
+
+def test_a_visitor_has_a_context_of_the_site(tmp_path: Path) -> None:
+    """Which leads to the hub; `auth ls` says where, and `revoke` of the site takes everybody of it out."""
+    hub = outside_lab(tmp_path, leafnodes=free_port())
+    hub.add_site("berlin")
+    hub.add("user", "ann")
+    context = hub.add("user", "ann", site="berlin")
+    assert (context.name, context.token, context.site) == ("ann@hub", "ann=40hub", "berlin")
+    assert hub.context("ann", site="berlin") == context != hub.context("ann")
+    listed = RUN.invoke(auth_app, ["ls", "--dir", str(hub.path)]).output.splitlines()
+    assert {"user       ann", "user       ann@hub (at berlin)", "site       berlin"} < set(listed)
+    hub.revoke("berlin")
+    assert hub.sites() == []
+    assert [each.name for each in hub.principals()] == ["ann", "broker", "scheduler"]
+
+
+@pytest.mark.parametrize("name", ["", "hub", "a.b", "a b", "x" * 33])
+def test_names_that_no_site_can_have(name: str) -> None:
+    """They stand in subjects, and `hub` is the hub."""
+    with pytest.raises(ConfigurationError, match="no name for a site"):
+        check_site(name)
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"site": "berlin", "urls": 1, "seed": ""}'])
+def test_a_file_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
+    """In one line that says where it comes from."""
+    path = tmp_path / "berlin.json"
+    path.write_text(text)
+    with pytest.raises(ConfigurationError, match="what `jsnats auth add site NAME` writes at the hub"):
+        Leaf.load(path)
+
+
+def test_a_site_is_no_hub(tmp_path: Path) -> None:
+    """Sites of sites are refused, and so is a site of a lab that none can reach."""
+    hub = outside_lab(tmp_path, leafnodes=free_port())
+    carried = tmp_path / "berlin.json"
+    carried.write_text(hub.add_site("berlin").encode())
+    code, told = config(tmp_path / "site", "--leaf", str(carried), "--leafnodes", "7422")
+    assert (code, "it cannot be one itself" in told) == (2, True)
+    with pytest.raises(ConfigurationError, match="no site can reach this lab"):
+        LabDir(tmp_path / "alone").add_site("paris")

@@ -1,0 +1,215 @@
+"""A site behind a link: it works alone, its hub sees all of it again afterwards, and neither acts as the other."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jsnats.agent.testing import AgentProcess
+from jsnats.broker import LabDir
+from jsnats.broker.testing import TEST_STORE, OutsideServer, free_port, outside_lab, serving_outside
+from jsnats.common.exceptions import AccessDenied
+from jsnats.schemas import ConfigurationError
+from jsnats.sdk import ApiError, Connection, Lab, NoResponders, connect, open_connection
+
+CATCH_UP_S = 150.0
+"""nats-server begins to make up for what a mirror has missed 10 to 40 s after the link is back, longer at worst."""
+
+
+@dataclass
+class Link:
+    """A hub and its site `berlin`: their directories and servers."""
+
+    hub: LabDir
+    site: LabDir
+    hub_server: OutsideServer
+    site_server: OutsideServer
+
+
+@pytest.fixture(scope="module")
+def link(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Link]:
+    """`hal` is a user of the hub, `ann` visits the site from there, `bob` is a user of the site with its `bench`."""
+    folder = tmp_path_factory.mktemp("link")
+    hub = outside_lab(folder / "hub", leafnodes=free_port())
+    site = outside_lab(folder / "site")
+    site.join(hub.add_site("berlin"))
+    outside = site.outside()
+    assert outside
+    site.configure_outside(outside, TEST_STORE)
+    hub.add("user", "hal")
+    hub.add("user", "ann", site="berlin")
+    site.add("user", "bob")
+    site.add("exporter", "bench")
+    with (
+        serving_outside(hub) as hub_server,
+        serving_outside(site) as site_server,
+        AgentProcess("bench", site.context_path("bench")),
+    ):
+        yield Link(hub, site, hub_server, site_server)
+
+
+@pytest.fixture
+def bob(link: Link) -> Iterator[Lab]:
+    """At the site."""
+    with connect(context=link.site.context("bob")) as lab:
+        yield lab
+
+
+@pytest.fixture
+def ann(link: Link) -> Iterator[Lab]:
+    """At the hub, looking at the site."""
+    with connect(context=link.hub.context("ann", site="berlin")) as lab:
+        until(lambda: lab.exporters()[0].state == "available")
+        yield lab
+
+
+def until(said: Callable[[], Any], timeout_s: float = 50.0) -> None:
+    """Ask until it says yes; brokers may be away meanwhile."""
+    end = time.monotonic() + timeout_s
+    while True:
+        try:
+            if said():
+                return
+        except (ApiError, IndexError, ConnectionError, TimeoutError):
+            pass
+        assert time.monotonic() < end, "it never came"
+        time.sleep(0.1)
+
+
+def history(lab: Lab) -> list[tuple[str, str, int, float]]:
+    """Every event of the exporter, with its place and time."""
+    return [(each.id, each.type, each.sequence, each.stored) for each in lab.events(exporter="bench")]
+
+
+def same_history(ann: Lab, bob: Lab) -> bool:
+    """The hub and the site tell the same, and each event once."""
+    seen, real = history(ann), history(bob)
+    assert len({each[0] for each in real}) == len(real)
+    return seen == real
+
+
+def test_a_visitor_works_at_the_site(link: Link, ann: Lab, bob: Lab, tmp_path: Path) -> None:
+    """By his connection to the hub: a lease of the site's scheduler, calls, a stream, a file; all under `ann@hub`."""
+    with ann.lease("name=bench", duration="1m") as bench:
+        assert bob.exporters()[0].holder == "ann@hub"
+        assert bench.sync_ping(5) == 5
+        assert list(bench.sync_count(5000)) == list(range(5000))
+    image = tmp_path / "image"
+    image.write_bytes(b"x" * 700_000)
+    assert ann.blobs.put(image).owner == "ann@hub"
+    until(lambda: [each.data["holder"] for each in ann.events(type="lease.ended")] == ["ann=40hub"])
+    until(lambda: same_history(ann, bob))
+
+
+def test_the_site_owns_its_leases(ann: Lab, bob: Lab) -> None:
+    """Who waits at the hub is behind who holds at the site, and is served when that ends."""
+    with bob.lease("name=bench", duration="1m"):
+        until(lambda: ann.exporters()[0].holder == "bob")
+        waiting = ann.lease("name=bench", duration="1m", wait=0.0)
+        with pytest.raises(Exception, match="bob|held|free"), waiting:
+            pass
+    with ann.lease("name=bench", duration="1m") as bench:
+        assert bench.sync_ping(1) == 1
+
+
+async def test_nobody_is_somebody_else_across_the_link(link: Link) -> None:
+    """A visitor cannot call as a user of the site, a user of the hub reaches nothing of the site's, the site's very
+    admin reaches nothing of the hub's lab, and the credential of the link is good for the link only."""
+    ann = await open_connection(link.hub.context("ann", site="berlin"))
+    with pytest.raises(AccessDenied):
+        await ann.request("jsnats.call.bench.bob.sync_ping", b"[1]")
+    with pytest.raises(AccessDenied):
+        await ann.request("jsnats.admin.ann=40hub.release", b"{}")
+    hal = await open_connection(link.hub.context("hal"))
+    with pytest.raises(NoResponders):
+        await hal.request("jsnats.call.bench.hal.sync_ping", b"[1]")
+    await refused_at_the_hub(link)
+    seed = link.site.leaf()
+    assert seed
+    with pytest.raises(AccessDenied):
+        await open_connection(replace(link.hub.context("hal"), seed=seed.seed))
+    await ann.close()
+    await hal.close()
+
+
+async def refused_at_the_hub(link: Link) -> None:
+    """What the site's admin publishes is heard by nobody at the hub, but for the kinds that visitors read."""
+    lab = await open_connection(link.hub.context("broker"))
+    account = await open_connection(link.hub.context("broker", site="berlin"))
+    site = await open_connection(link.site.context("broker"))
+    heard: list[str] = []
+    for nc in (lab, account):
+        await nc.listen("jsnats.>", lambda message: heard.append(message.subject))
+        await nc.listen("$KV.>", lambda message: heard.append(message.subject))
+        await nc.flush()
+    before = await kept(lab)
+    for subject in ("jsnats.call.x.hal.on", "jsnats.lease.hal.create", "jsnats.admin.hal.x", "$KV.jsnats_store.x"):
+        await site.publish(subject, b"{}")
+    await site.publish("jsnats.event.lab.forged", b"{}")
+    await until_heard(site, account, heard)
+    assert [each for each in heard if not each.startswith(("jsnats.event.", "jsnats.reply.", "$KV.jsnats_link."))] == []
+    assert await kept(lab) == before
+    for nc in (lab, account, site):
+        await nc.close()
+
+
+async def kept(lab: Connection) -> int:
+    """How many events and records the hub's own lab has."""
+    streams = ("JSNATS_EVENTS", "KV_jsnats_lab", "KV_jsnats_tree")
+    return sum([(await lab.api(f"STREAM.INFO.{name}"))["state"]["messages"] for name in streams])
+
+
+async def until_heard(site: Connection, account: Connection, heard: list[str]) -> None:
+    """The link keeps the order: when the last one is there, all others would be."""
+    async with asyncio.timeout(20):
+        while "jsnats.event.lab.forged" not in heard:
+            await asyncio.sleep(0.05)
+            await account.flush()
+
+
+def test_names_of_visitors_are_kept_apart(link: Link) -> None:
+    """No principal of a lab has a name that ends in @hub; visitors are users and viewers of a site that there is."""
+    with pytest.raises(ConfigurationError, match="who come by a hub"):
+        link.site.add("user", "ann@hub")
+    for role, site in (("admin", "berlin"), ("user", "paris")):
+        with pytest.raises(ConfigurationError, match="visitors are users and viewers, of one of the sites: berlin"):
+            link.hub.add(role, "eve", site=site)
+    with pytest.raises(ConfigurationError, match="--leafnodes"):
+        link.site.add_site("paris")
+
+
+@pytest.mark.timeout(240)
+def test_the_site_works_while_the_hub_is_gone(link: Link, ann: Lab, bob: Lab) -> None:
+    """Through a SIGKILL of the hub, and one of its own broker meanwhile; then the hub has the whole history, each event
+    once, and visitors lease again before that."""
+    link.hub_server.kill()
+    with bob.lease("name=bench", duration="1m") as bench:
+        assert [bench.sync_ping(number) for number in range(20)] == list(range(20))
+    link.site_server.kill()
+    link.site_server.start()
+    until(lambda: bob.exporters()[0].state == "available")
+    with bob.lease("name=bench", duration="1m") as bench:
+        assert bench.sync_ping(1) == 1
+    link.hub_server.start()
+    until(lambda: ann.exporters()[0].state == "available")
+    with ann.lease("name=bench", duration="1m") as bench:
+        assert bench.sync_ping(2) == 2
+    until(lambda: same_history(ann, bob), CATCH_UP_S)
+
+
+def test_the_hub_says_since_when_a_site_is_away(link: Link, ann: Lab) -> None:
+    """Its exporters are offline, and why, while their records stay; then they are there again."""
+    began = time.time()
+    link.site_server.kill()
+    until(lambda: ann.exporters()[0].reason == "the site berlin is not connected")
+    away = ann.exporters()[0]
+    assert away.state == "offline"
+    assert began - 10 < away.since < time.time()
+    link.site_server.start()
+    until(lambda: ann.exporters()[0].state == "available")
