@@ -25,7 +25,7 @@ def main(login: Path, host: str, port: int, out: Path) -> None:
         client.username_pw_set(name["username"], name["password"])
         client.on_connect = lambda *_: client.subscribe("jsnats/event/#", qos=1)
         client.on_message = lambda _client, _data, message: _write(file, message)
-        client.connect(host, port, keepalive=15)
+        client.connect_async(host, port, keepalive=15)
         client.loop_forever(retry_first_connection=True)
 
 
