@@ -18,7 +18,7 @@ COPY . .
 RUN ${INSTALL} .
 
 FROM core AS drivers
-ARG DRIVERS="composite network opendal[agent] power pyserial[agent] shell simboard[agent]"
+ARG DRIVERS="composite network opendal[agent] power pyserial[agent] qemu[agent] shell simboard[agent]"
 RUN for driver in ${DRIVERS}; do set -- "$@" "./drivers/jsnats-driver-${driver}"; done; ${INSTALL} . "$@"
 
 # ---------------------------------------------------------------- where it runs: nobody's root, a read-only file system
@@ -44,3 +44,10 @@ CMD ["jsnats", "broker", "serve"]
 FROM base AS agent
 COPY --from=drivers /opt/jsnats /opt/jsnats
 CMD ["sh", "-c", "exec jsnats agent run /etc/jsnats/*.yaml --credentials /state"]
+
+# The same with virtual boards of arm64. A base that has QEMU already is taken as it is.
+FROM agent AS agent-qemu
+USER root
+RUN command -v qemu-system-aarch64 || { apt-get update -qq \
+    && apt-get install -qq -y --no-install-recommends qemu-system-arm qemu-utils u-boot-qemu && rm -rf /var/lib/apt/lists/*; }
+USER jsnats
