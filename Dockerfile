@@ -49,5 +49,5 @@ CMD ["sh", "-c", "exec jsnats agent run /etc/jsnats/*.yaml --credentials /state"
 FROM agent AS agent-qemu
 USER root
 RUN command -v qemu-system-aarch64 || { apt-get update -qq \
-    && apt-get install -qq -y --no-install-recommends qemu-system-arm qemu-utils u-boot-qemu && rm -rf /var/lib/apt/lists/*; }
+    && apt-get install -qq -y --no-install-recommends qemu-system-arm qemu-utils ipxe-qemu u-boot-qemu && rm -rf /var/lib/apt/lists/*; }
 USER jsnats

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -75,6 +75,7 @@ async def run_broker(
     mqtt: int | None = None,
     sync: str | None = None,
     scheduler: bool = True,
+    process: Callable[..., BrokerProcess] = BrokerProcess,
 ) -> AsyncIterator[Broker]:
     """Run a broker in `lab_dir` (see `default_lab_dir`) for as long as the `async with`.
 
@@ -85,6 +86,7 @@ async def run_broker(
     port for MQTT 3.1.1, 0 for a free one: there, viewers with a password (`LabDir.add_mqtt`) read along. `sync` is how
     often data is forced onto the disk: "always", "10s", or None for what it was the last time, at first 2 min.
     Without `scheduler` nobody grants leases but those that run elsewhere (`jsnats scheduler run`).
+    `process` makes the server.
     Raises ConfigurationError when the lab is already running, BrokerUnfit when the server cannot be started.
     """
     lab = LabDir(lab_dir)
@@ -97,8 +99,8 @@ async def run_broker(
         settings = replace(settings, mqtt=0 if mqtt is None else mqtt or free_port(listen))
         settings = replace(settings, sync=settings.sync if sync is None else sync)
         config = lab.configure(settings)
-        async with BrokerProcess(config, lock=lock) as process:
-            broker = Broker(lab, process)
+        async with process(config, lock=lock) as server:
+            broker = Broker(lab, server)
             await provision(broker.context(), settings.store_bytes, retention=settings.retention)
             services = broker.context(SCHEDULER_NAME)
             rules = policy or lab.policy

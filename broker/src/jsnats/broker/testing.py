@@ -7,11 +7,13 @@ kind: sync, async, and of processes.
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from jsnats.schemas import SCHEDULER, BrokerUnreachable
 from jsnats.sdk import Context
 
 from ._cluster import TestCluster, running_cluster
+from ._container import ContainerProcess
 from ._lab_dir import BROKER, LabDir
 from ._outside import Node, Outside
 from ._run import Broker, run_broker
@@ -75,8 +78,14 @@ class TestBroker:
 
 
 @contextmanager
-def running_broker(directory: Path | None = None, **options: Any) -> Iterator[TestBroker]:
-    """Run a broker in `directory`, by default a temporary one. `options` are those of `run_broker`."""
+def running_broker(directory: Path | None = None, *, image: str | None = None, **options: Any) -> Iterator[TestBroker]:
+    """Run a broker in `directory`, by default a temporary one. `options` are those of `run_broker`.
+
+    With an `image`, or JSNATS_TEST_BROKER_IMAGE, its nats-server is that of the image, run by testcontainers and a
+    Docker engine of this host; without, that of the wheel. Tests are the same.
+    """
+    if image := os.environ.get("JSNATS_TEST_BROKER_IMAGE", "") if image is None else image:
+        options |= {"process": partial(ContainerProcess, image=image)}
     with tempfile.TemporaryDirectory(prefix="jsnats-", ignore_cleanup_errors=True) as temporary:
         options = {"total_bytes": TEST_STORE} | options
         with (
