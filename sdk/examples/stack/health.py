@@ -2,8 +2,8 @@
 
     python3 -IS health.py "exporter bench-1" ...
 
-It asks the monitoring port of the brokers for connections of these names, or of these MQTT users. Run every few seconds,
-it imports no more than it needs.
+It asks the monitoring port of the brokers for connections of these names, or of these MQTT users. Run every few
+seconds, it imports no more than it needs.
 """
 
 from __future__ import annotations

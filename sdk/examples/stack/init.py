@@ -1,4 +1,4 @@
-"""What a lab in containers begins with: who may connect, the servers' configuration, and for each service its credential.
+"""What a lab in containers begins with: who may connect, how the servers run, and for each service its credential.
 
 It is the first to mount the volumes, which thereby belong to the user of the image. Run again, it changes nothing.
 """

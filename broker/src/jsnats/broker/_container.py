@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 from typing import Any
 
 from ._config import BrokerConfig
@@ -56,6 +57,6 @@ class ContainerProcess(BrokerProcess):
 
         folder = str(self.config.directory)
         shared = {"network_mode": "host", "pid_mode": "host", "user": f"{os.getuid()}:{os.getgid()}"}
-        container = DockerContainer(self._image, command=["-c", f"{folder}/nats.conf"])
+        container = DockerContainer(self._image, command=shlex.join(["-c", f"{folder}/nats.conf"]))
         container.with_volume_mapping(folder, folder, "rw").with_kwargs(**shared, read_only=True, auto_remove=True)
         return container.start().get_wrapped_container()
