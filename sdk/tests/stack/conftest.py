@@ -119,11 +119,10 @@ class Soak:
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             self.lab = stack.enter_context(connect(context=self._context))
-            self.lease = stack.enter_context(self.lab.lease(f"name={self.exporter}", duration="30m", wait="30s"))
+            self.lease = self.lab.lease(f"name={self.exporter}", duration="30m", wait="30s")
+            stack.enter_context(self.lease)
             self.dut: Any = self.lab.exporter(self.exporter).dut
-            self.dut.power.on()
             self.console = self._prompt(self.dut)
-            self._begin = len(self.console.read())
             self._threads = [threading.Thread(target=each) for each in (self._talk, self._call)]
             for thread in self._threads:
                 thread.start()
@@ -167,15 +166,18 @@ class Soak:
         assert self.lease.lost is None
         assert not self.errors, self.errors
         assert not self._failures, self._failures
-        assert len(self.console.search("--- power", since="start")) == 0
+        said = self.said
+        # A power cycle would begin the record anew, without the first ticks.
         text = self.console.read(since="boot").decode(errors="replace")
         ticks = [int(number) for number in re.findall(r"\ntick-(\d+)-\r", text)]
         assert ticks == list(range(len(ticks)))
-        assert len(ticks) >= self.said
+        assert len(ticks) >= said
 
 
 def simulated(dut: Any) -> Any:
     """The shell of a simulated board."""
+    dut.storage.flash(b"soaked")
+    dut.power.on()
     console = dut.serial
     console.expect("login: ", since="boot", timeout=WAIT_S)
     console.sendline("root")
@@ -185,6 +187,7 @@ def simulated(dut: Any) -> Any:
 
 def virtual(dut: Any) -> Any:
     """U-Boot's prompt."""
+    dut.power.on()
     console = dut.console
     console.expect("autoboot", since="boot", timeout=WAIT_S)
     console.send("\n")
