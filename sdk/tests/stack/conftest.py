@@ -39,8 +39,8 @@ class Stack:
 
     def __init__(self, name: str = "jsnats-test", **settings: str) -> None:
         self._name = name
-        # Without a network there is nothing to install from but the wheels that were brought along.
-        offline = {"INDEX_OPTIONS": "--no-index"} if (ROOT / "dist" / "wheels").is_dir() else {}
+        # Without a network there is nothing to install from but the wheels that images.py has brought.
+        offline = {"INDEX_OPTIONS": "--no-index"} if os.environ.get("JSNATS_STACK") == "offline" else {}
         self.settings = offline | {key: str(port) for key, port in PORTS.items()} | settings
 
     def compose(self, *words: str, check: bool = True, **settings: str) -> str:

@@ -43,7 +43,7 @@ def main(command: list[str]) -> int:
         except NoEngine as error:
             print(f"skipped: {error}", file=sys.stderr)
             return 0
-        os.environ["JSNATS_STACK"] = "1"
+        os.environ["JSNATS_STACK"] = "offline" if prefix else "online"
         return subprocess.run([*prefix, *command], check=False).returncode
 
 
