@@ -1,7 +1,7 @@
 # Every target does its own set-up: Python 3.11 or newer and make are all a machine needs.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env test test-links check format demo create-driver constraints clean test-stack
+.PHONY: help env test test-stack test-links check format demo create-driver constraints clean
 
 PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,\
 	$(shell $(name) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(name))))
@@ -53,6 +53,7 @@ test: $(STAMP) $(NODE)/node_modules ## run every test; make test ARGS="-k power"
 
 test-links: $(STAMP) ## cut links half open, in a network namespace; needs root, takes half a minute
 	@JSNATS_LINKS=1 pytest -q broker/tests/test_half_open.py
+
 test-stack: $(STAMP) ## the lab in containers, by a Docker engine that is there or can be started
 	@python sdk/tests/stack/engine.py pytest -q sdk/tests/stack $(ARGS)
 
