@@ -220,12 +220,12 @@ async def _is_whole(nc: Connection, stream: str, count: int) -> bool:
     return bool(cluster.get("leader")) and len(there) == min(3, count) - 1
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports of loopback that nobody has right now."""
+def free_ports(count: int, host: str = "127.0.0.1") -> list[int]:
+    """Ports of an address of this machine that nobody has right now."""
     with ExitStack() as stack:
         probes = [stack.enter_context(socket.socket()) for _ in range(count)]
         for probe in probes:
-            probe.bind(("127.0.0.1", 0))
+            probe.bind((host, 0))
         return [int(probe.getsockname()[1]) for probe in probes]
 
 

@@ -6,32 +6,39 @@ kind: sync, async, and of processes.
 
 from __future__ import annotations
 
-import asyncio
 import os
-import socket
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
-from jsnats.schemas import SCHEDULER, BrokerUnreachable
+from jsnats.schemas import SCHEDULER
 from jsnats.sdk import Context
 
-from ._cluster import TestCluster, running_cluster
+from ._cluster import TestCluster, free_ports, running_cluster, serving_patiently
 from ._container import ContainerProcess
 from ._lab_dir import BROKER, LabDir
 from ._outside import Node, Outside
 from ._run import Broker, run_broker
 from ._serve_scheduler import SCHEDULER_NAME
 from ._server import nats_server_binary
-from ._services import serving_lab
 
-__all__ = ["TEST_STORE", "TestBroker", "TestCluster", "running_broker", "running_cluster"]
+__all__ = [
+    "TEST_STORE",
+    "OutsideServer",
+    "TestBroker",
+    "TestCluster",
+    "free_port",
+    "outside_lab",
+    "running_broker",
+    "running_cluster",
+    "serving_outside",
+]
 
 TEST_STORE = 1_000_000_000
 """Bytes reserved for a test broker's streams."""
@@ -97,9 +104,7 @@ def running_broker(directory: Path | None = None, *, image: str | None = None, *
 
 def free_port(host: str = "127.0.0.1") -> int:
     """A port of this machine that nobody has right now."""
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
+    return free_ports(1, host)[0]
 
 
 class OutsideServer:
@@ -141,23 +146,7 @@ def serving_outside(lab: LabDir) -> Iterator[OutsideServer]:
     server = OutsideServer(lab)
     server.start()
     try:
-        with start_blocking_portal() as portal, portal.wrap_async_context_manager(_served(lab)):
+        with start_blocking_portal() as portal, portal.wrap_async_context_manager(serving_patiently(lab)):
             yield server
     finally:
         server.kill()
-
-
-@asynccontextmanager
-async def _served(lab: LabDir) -> AsyncIterator[None]:
-    async with asyncio.timeout(30):
-        while True:
-            try:
-                serving = serving_lab(lab)
-                await serving.__aenter__()
-                break
-            except BrokerUnreachable:
-                await asyncio.sleep(0.05)
-    try:
-        yield
-    finally:
-        await serving.__aexit__(None, None, None)
