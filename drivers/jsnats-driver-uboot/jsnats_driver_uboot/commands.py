@@ -126,7 +126,7 @@ def _env(client: UbootConsoleClient) -> click.Command:
     @_json
     @click.argument("name")
     def get(name: str, as_json: bool) -> None:
-        """Show the value of NAME; the exit code is 1 if it has none."""
+        """Show the value of NAME; if it has none the exit code is 1, or with --json it is null."""
         value = client.get_env(name)
         if value is None and not as_json:
             raise click.ClickException(f"{name} is not defined")
