@@ -1,7 +1,7 @@
 # Every target does its own set-up: Python 3.11 or newer and make are all a machine needs.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env test test-stack test-links check format demo create-driver constraints clean
+.PHONY: help env test test-stack test-links test-faults check format demo create-driver constraints clean
 
 PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,\
 	$(shell $(name) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(name))))
@@ -53,6 +53,9 @@ test: $(STAMP) $(NODE)/node_modules ## run every test; make test ARGS="-k power"
 
 test-links: $(STAMP) ## cut links half open, in a network namespace; needs root, takes half a minute
 	@JSNATS_LINKS=1 pytest -q broker/tests/test_half_open.py
+
+test-faults: $(STAMP) ## a cluster whose servers are killed and restarted under load; takes a minute
+	@JSNATS_FAULTS=1 pytest -q sdk/tests/e2e/test_cluster_faults.py
 
 test-stack: $(STAMP) ## the lab in containers, by a Docker engine that is there or can be started
 	@python sdk/tests/stack/engine.py pytest -q sdk/tests/stack $(ARGS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ pytestmark = pytest.mark.timeout(150)
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
+@pytest.mark.skipif("JSNATS_FAULTS" not in os.environ, reason="make test-faults runs it")
 def test_everything_goes_on_through_a_killed_server_and_a_rolling_restart() -> None:
     """Calls, a stream, a forward, flashes, a console, leases and events: nothing fails, is lost or comes twice, and the
     lease that is held throughout is not lost."""

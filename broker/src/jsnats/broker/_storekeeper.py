@@ -41,6 +41,8 @@ USE_S = 60.0
 """The last use is known that exactly: writing down each would cost more than the request."""
 COMING_S = 900.0
 """An upload of which nothing was heard for so long is not followed: who uploads asks `use` every 600 s."""
+BEHIND_S = 2.0
+"""In a cluster a file is missed only if it is still not there after so long."""
 PAGE = 1000
 MAX_NAME = 120
 MAX_DROPPED = 1000
@@ -130,6 +132,16 @@ class Storekeeper:
 
     async def _use(self, who: str, fields: dict[str, Any]) -> dict[str, Any]:
         sha256 = check_digest(fields.get("sha256"))
+        try:
+            return await self._used(who, sha256)
+        except BlobNotFound:
+            if not self._connection.clustered:
+                raise
+        # A leader that has only just been elected may be behind what the one before it has acknowledged.
+        await asyncio.sleep(BEHIND_S)
+        return await self._used(who, sha256)
+
+    async def _used(self, who: str, sha256: str) -> dict[str, Any]:
         async with self._changing:
             blob = await self.shelf.manifest(sha256)
             if blob:
