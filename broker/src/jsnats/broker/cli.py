@@ -20,6 +20,16 @@ auth_app = typer.Typer(help="Say who may connect to the broker.", no_args_is_hel
 Dir = Annotated[
     Path | None, typer.Option("--dir", help="Directory of the lab.", show_default="~/.local/state/jsnats/lab")
 ]
+PolicyFile = Annotated[
+    Path | None,
+    typer.Option(
+        exists=True,
+        dir_okay=False,
+        metavar="FILE",
+        help="What users may ask of the scheduler.",
+        show_default="policy.yaml in the directory of the lab",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 _SYNC_HELP = "How often data is forced onto the disk: 10s, or always, against the loss of power."
@@ -50,16 +60,7 @@ def run(
     store_size: Annotated[
         str, typer.Option(help="Bytes to store at most: 500M, 10G.", show_default="20 % of the disk")
     ] = "",
-    policy: Annotated[
-        Path | None,
-        typer.Option(
-            exists=True,
-            dir_okay=False,
-            metavar="FILE",
-            help="What users may ask of the scheduler.",
-            show_default="policy.yaml in the directory of the lab",
-        ),
-    ] = None,
+    policy: PolicyFile = None,
     mqtt: Annotated[
         int | None, typer.Option(metavar="PORT", help="Also listen for MQTT there: see `jsnats auth add --mqtt`.")
     ] = None,
@@ -149,16 +150,7 @@ def config(
 @broker_app.command()
 def serve(
     directory: Dir = None,
-    policy: Annotated[
-        Path | None,
-        typer.Option(
-            exists=True,
-            dir_okay=False,
-            metavar="FILE",
-            help="What users may ask of the scheduler.",
-            show_default="policy.yaml in the directory of the lab",
-        ),
-    ] = None,
+    policy: PolicyFile = None,
 ) -> None:
     """Serve beside the servers of `jsnats broker config` until Ctrl-C: make the streams, keep the files, grant leases.
 
