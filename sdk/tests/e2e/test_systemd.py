@@ -73,6 +73,7 @@ def test_what_cannot_be_installed_is_said(tmp_path: Path, exporters: list[Path])
         (agent_app, ["--systemd", exporters[0], "--output", tmp_path / "none"], "cannot write .*No such file"),
         (agent_app, [exporters[0], "--output", tmp_path], "--systemd is what there is"),
         (scheduler_app, ["--systemd", "--output", tmp_path], "a scheduler needs a credential"),
+        (scheduler_app, ["--systemd", "--context", tmp_path / "none.json"], "no context file .*none.json"),
     ):
         done = install(app, *words)
         assert done.exit_code != 0

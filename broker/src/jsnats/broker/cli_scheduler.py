@@ -68,6 +68,8 @@ def install(
     with one_line_errors():
         if context is None:
             raise ConfigurationError("a scheduler needs a credential: `jsnats auth add scheduler NAME`, and --context")
+        if not context.is_file():
+            raise ConfigurationError(f"no context file {context}: `jsnats auth add scheduler NAME` makes one")
         arguments = ["--context", f"{CREDENTIALS}/scheduler.json"]
         unit = Unit(
             name="jsnats-scheduler.service",
