@@ -13,11 +13,9 @@ from pydantic import BeforeValidator, Field
 from pydantic.dataclasses import dataclass
 
 from jsnats.driver import Driver
-from jsnats_driver_power.common import PowerReading
-from jsnats_driver_power.driver import SwitchInterface
 
 from .edges import Watcher
-from .interface import DigitalInputInterface, DigitalOutputInterface
+from .interface import DigitalInputInterface, Driven, PinOutput, PinSwitch
 from .line import InputLine, OutputLine
 
 # As YAML writes them: an `on` without quotes is true.
@@ -45,7 +43,7 @@ class _OnChip(Driver):
 
 
 @dataclass(kw_only=True)
-class _Driven(_OnChip):
+class _OnLine(_OnChip, Driven):
     """Parameters of outputs: `drive` says which of the two voltages it makes itself.
 
     `initial_value` is what a line is made when a lease begins, `preserve` for what it is already.
@@ -56,7 +54,7 @@ class _Driven(_OnChip):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._line = OutputLine(
+        self._pin = self._line = OutputLine(
             self.device,
             self.line,
             active_low=self.active_low,
@@ -69,29 +67,13 @@ class _Driven(_OnChip):
         if self.initial_value != "preserve":
             await self.invoke(self._drive, self.initial_value == "active")
 
-    def _drive(self, active: bool) -> None:
-        self._line.drive(active)
-        self.logger.info("%s is %s", self._line.name, "active" if active else "inactive")
-
 
 @dataclass(kw_only=True)
-class DigitalOutput(_Driven, DigitalOutputInterface):
+class DigitalOutput(_OnLine, PinOutput):
     """An output: a button, a strap, a lamp. It is left as it is until it is driven first, or by `initial_value`.
 
     The end of a lease makes it what `initial_value` says, or inactive, and releases the line.
     """
-
-    def on(self) -> None:
-        """Make the line active. Raises OSError when somebody else has it."""
-        self._drive(True)
-
-    def off(self) -> None:
-        """Make the line inactive. Raises OSError when somebody else has it."""
-        self._drive(False)
-
-    def read_pin(self) -> bool:
-        """Return whether the line is active, as the chip reads it; asking does not drive it."""
-        return self._line.active()
 
     def close(self) -> None:
         """Leave an output, whoever made it one, as a lease begins, and release the line."""
@@ -103,32 +85,8 @@ class DigitalOutput(_Driven, DigitalOutputInterface):
 
 
 @dataclass(kw_only=True)
-class PowerSwitch(_Driven, SwitchInterface):
+class PowerSwitch(_OnLine, PinSwitch):
     """A relay at a line: active is on. The end of a lease switches off and releases the line."""
-
-    def on(self) -> None:
-        """Switch on. Raises OSError when somebody else has the line."""
-        self._drive(True)
-
-    def off(self) -> None:
-        """Switch off. Raises OSError when somebody else has the line."""
-        self._drive(False)
-
-    def is_on(self) -> bool:
-        """Return whether the line is active, as the chip reads it; asking does not drive it."""
-        return self._line.active()
-
-    async def read(self) -> AsyncGenerator[PowerReading, None]:
-        """Raise NotImplementedError: a relay does not measure."""
-        raise NotImplementedError("PowerSwitch cannot measure; is_on() says whether it is on")
-        yield
-
-    async def close(self) -> None:
-        """Switch off, and release the line."""
-        try:
-            await super().close()
-        finally:
-            await self.invoke(self._line.release)
 
 
 @dataclass(kw_only=True)

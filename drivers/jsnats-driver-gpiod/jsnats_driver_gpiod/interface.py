@@ -6,11 +6,13 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Awaitable
 from contextlib import AbstractAsyncContextManager
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Protocol
 
 from pydantic import Field
 
 from jsnats.driver import Driver, export
+from jsnats_driver_power.common import PowerReading
+from jsnats_driver_power.driver import SwitchInterface
 
 from .common import Edge, EdgeType
 from .edges import Watcher
@@ -117,3 +119,74 @@ class DigitalOutputInterface(Driver, ABC):
     @abstractmethod
     def read_pin(self) -> Awaitable[bool] | bool:
         """Return whether the pin is active; asking does not drive it."""
+
+
+class Pin(Protocol):
+    """A pin that can be driven, as a library has it; it is held from its first use until it is released."""
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+
+    def drive(self, active: bool) -> None:
+        """Make it active or not."""
+
+    def active(self) -> bool:
+        """Say whether it is; asking does not drive it."""
+
+    def release(self) -> None:
+        """Let go of it."""
+
+
+class Driven(Driver):
+    """What outputs and power switches are made of: a `_pin`."""
+
+    _pin: Pin
+
+    def _drive(self, active: bool) -> None:
+        self._pin.drive(active)
+        self.logger.info("%s is %s", self._pin.name, "active" if active else "inactive")
+
+
+class PinOutput(Driven, DigitalOutputInterface):
+    """An output at a `_pin`."""
+
+    def on(self) -> None:
+        """Make the pin active. Raises OSError when somebody else has it."""
+        self._drive(True)
+
+    def off(self) -> None:
+        """Make the pin inactive. Raises OSError when somebody else has it."""
+        self._drive(False)
+
+    def read_pin(self) -> bool:
+        """Return whether the pin is active; asking does not drive it."""
+        return self._pin.active()
+
+
+class PinSwitch(Driven, SwitchInterface):
+    """A relay at a `_pin`: active is on."""
+
+    def on(self) -> None:
+        """Switch on. Raises OSError when somebody else has the pin."""
+        self._drive(True)
+
+    def off(self) -> None:
+        """Switch off. Raises OSError when somebody else has the pin."""
+        self._drive(False)
+
+    def is_on(self) -> bool:
+        """Return whether the pin is active; asking does not drive it."""
+        return self._pin.active()
+
+    async def read(self) -> AsyncGenerator[PowerReading, None]:
+        """Raise NotImplementedError: a relay does not measure."""
+        raise NotImplementedError("PowerSwitch cannot measure; is_on() says whether it is on")
+        yield
+
+    async def close(self) -> None:
+        """Switch off, and release the pin."""
+        try:
+            await super().close()
+        finally:
+            await self.invoke(self._pin.release)

@@ -38,7 +38,8 @@ class Bench:
         return (self.pin._pin._edges or Edges()).watchers
 
     def is_free(self) -> bool:
-        return not any(driver._pin._device for driver in (self.pin, *self.made))
+        drivers: list[Any] = [self.pin, *self.made]
+        return not any(driver._pin._device for driver in drivers)
 
 
 class MockBench(Bench):

@@ -13,9 +13,7 @@ from pydantic.dataclasses import dataclass
 
 from jsnats.driver import Driver
 from jsnats_driver_gpiod.edges import Watcher
-from jsnats_driver_gpiod.interface import DigitalInputInterface, DigitalOutputInterface
-from jsnats_driver_power.common import PowerReading
-from jsnats_driver_power.driver import SwitchInterface
+from jsnats_driver_gpiod.interface import DigitalInputInterface, Driven, PinOutput, PinSwitch
 
 from .pins import InputPin, OutputPin, factory_names
 
@@ -39,31 +37,15 @@ class _OnHeader(Driver):
 
 
 @dataclass(kw_only=True)
-class _Driven(_OnHeader):
+class _OnPin(_OnHeader, Driven):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._pin = OutputPin(self.pin, self.pin_factory, self.active_low)
 
-    def _drive(self, active: bool) -> None:
-        self._pin.drive(active)
-        self.logger.info("%s is %s", self._pin.name, "active" if active else "inactive")
-
 
 @dataclass(kw_only=True)
-class DigitalOutput(_Driven, DigitalOutputInterface):
+class DigitalOutput(_OnPin, PinOutput):
     """An output: a button, a strap, a lamp. It is an input until it is driven first, and again after the lease."""
-
-    def on(self) -> None:
-        """Make the pin active. Raises OSError when somebody else has it."""
-        self._drive(True)
-
-    def off(self) -> None:
-        """Make the pin inactive. Raises OSError when somebody else has it."""
-        self._drive(False)
-
-    def read_pin(self) -> bool:
-        """Return whether the pin is active; asking does not drive it."""
-        return self._pin.active()
 
     def close(self) -> None:
         """Make the pin inactive, if it was driven, and then an input again."""
@@ -71,32 +53,8 @@ class DigitalOutput(_Driven, DigitalOutputInterface):
 
 
 @dataclass(kw_only=True)
-class PowerSwitch(_Driven, SwitchInterface):
+class PowerSwitch(_OnPin, PinSwitch):
     """A relay at a pin: active is on. The end of a lease switches off and makes the pin an input."""
-
-    def on(self) -> None:
-        """Switch on. Raises OSError when somebody else has the pin."""
-        self._drive(True)
-
-    def off(self) -> None:
-        """Switch off. Raises OSError when somebody else has the pin."""
-        self._drive(False)
-
-    def is_on(self) -> bool:
-        """Return whether the pin is active; asking does not drive it."""
-        return self._pin.active()
-
-    async def read(self) -> AsyncGenerator[PowerReading, None]:
-        """Raise NotImplementedError: a relay does not measure."""
-        raise NotImplementedError("PowerSwitch cannot measure; is_on() says whether it is on")
-        yield
-
-    async def close(self) -> None:
-        """Switch off, and make the pin an input."""
-        try:
-            await super().close()
-        finally:
-            await self.invoke(self._pin.release)
 
 
 @dataclass(kw_only=True)
