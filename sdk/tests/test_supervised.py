@@ -30,9 +30,9 @@ async def test_ready_alive_and_stopping(tmp_path: Path, monkeypatch: pytest.Monk
     assert set(heard[1:-1]) == {b"WATCHDOG=1"}
 
 
-async def test_without_systemd_nothing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_systemd_nothing_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Started by hand, or with a socket that is gone, a service runs as ever."""
-    for name in ("", "/nowhere/notify"):
+    for name in ("", str(tmp_path / "notify")):
         monkeypatch.setenv("NOTIFY_SOCKET", name)
         monkeypatch.setenv("WATCHDOG_USEC", "1000")
         async with supervised():

@@ -1,7 +1,9 @@
 import os
 import threading
+import time
 import tty
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import pexpect
 import pytest
@@ -146,10 +148,19 @@ def test_power_on_is_in_the_record(board):
         client.serial.close()
 
 
+@contextmanager
+def _opened(driver: PySerial) -> Iterator[PySerialClient]:
+    """The client of a driver that has opened its port."""
+    with serve(driver) as client:
+        deadline = time.monotonic() + 10
+        while not client.status()["open"]:
+            assert time.monotonic() < deadline, client.status()
+        yield client
+
+
 def test_modem_lines():
     """set_dtr and set_rts reach the port."""
-    driver = PySerial(url="loop://", record=False)
-    with serve(driver) as client:
+    with _opened(PySerial(url="loop://", record=False)) as client:
         for on in (False, True):
             client.set_dtr(on)
             client.set_rts(on)
@@ -159,7 +170,7 @@ def test_modem_lines():
 
 def test_modem_lines_are_commands():
     """`j serial set-dtr`, `modem-lines` and `send-break` do what the methods do."""
-    with serve(PySerial(url="loop://", record=False)) as client:
+    with _opened(PySerial(url="loop://", record=False)) as client:
         said = [
             CliRunner().invoke(client.cli(), command.split(), catch_exceptions=False).output
             for command in ("set-dtr --on false", "modem-lines", "send-break --duration 0.01")
@@ -170,5 +181,5 @@ def test_modem_lines_are_commands():
 
 def test_a_pty_has_no_modem_lines(board):
     """The client gets an OSError that says what is missing."""
-    with serve(PySerial(url=board.path)) as client, pytest.raises(OSError, match="has no DTR line"):
+    with _opened(PySerial(url=board.path)) as client, pytest.raises(OSError, match="has no DTR line"):
         client.set_dtr(True)

@@ -107,7 +107,7 @@ class PySerial(Console):
         if self.url.startswith("socket://"):
             raise OSError(f"{self.url} carries no {what}: use rfc2217:// if the server speaks it")
         if self._port is None or not self._port.is_open:
-            raise DriverConnectionError(f"{self.url} is not open")
+            raise DriverConnectionError(f"{self.url} is not open: {self._reason}")
         try:
             return await anyio.to_thread.run_sync(do, self._port, *arguments)
         except OSError as error:

@@ -374,13 +374,15 @@ def test_no_console_of_that_name(console: ConsoleClient) -> None:
     assert "there is:" in run(console, name="nowhere.serial")[2]
 
 
-def test_wrong_options(console: ConsoleClient) -> None:
+def test_wrong_options(console: ConsoleClient, tmp_path: Path) -> None:
     """What does not go together, a wrong pattern, an unknown marker and a log that cannot be written: one line each."""
+    file = tmp_path / "file"
+    file.touch()
     for words, said in (
         (["--since", "1m", "--from-boot"], "give one of"),
         (["--search", "("], "is no regular expression"),
         (["--no-follow", "--from-mark", "never"], "has no marker 'never'"),
-        (["--no-follow", "--log", "/nowhere/log"], "cannot write the log"),
+        (["--no-follow", "--log", str(file / "log")], "cannot write the log"),
         (["--timeout", "soon"], "is no number of seconds"),
         (["--json", "--until", "x"], "--until needs a pipe"),
         (["--watch", "--no-follow", "--until", "x"], "--until waits for what comes: leave out --no-follow"),
