@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 from collections.abc import AsyncIterator, Iterator
@@ -29,7 +30,7 @@ from jsnats.schemas import (
     store_key,
     store_subject,
 )
-from jsnats.sdk import Connection, open_connection
+from jsnats.sdk import Connection, Disconnected, Message, open_connection
 
 HOUR, DAY = 3600.0, 86_400.0
 MB = 1_000_000
@@ -43,6 +44,10 @@ def broker() -> Iterator[TestBroker]:
             running.add("user", name)
         running.add("exporter", "rack1")
         yield running
+
+
+MANIFEST, CHUNKS, ENTRY = range(3)
+"""The steps of a removal."""
 
 
 class Clock:
@@ -240,6 +245,37 @@ async def test_a_removal_may_be_asked_for_again(keeper: Storekeeper) -> None:
     for who, request in (("ann", "r2"), ("bob", "r1"), ("ann", "")):
         with pytest.raises(BlobNotFound, match="no file"):
             await keeper.verbs["rm"](who, fields | {"request": request})
+
+
+@pytest.mark.parametrize("purged", [MANIFEST, CHUNKS, ENTRY])
+async def test_a_removal_that_broke_off_is_finished(
+    broker: TestBroker, keeper: Storekeeper, monkeypatch: pytest.MonkeyPatch, purged: int
+) -> None:
+    """The store loses the broker behind a step of a removal, the last one too: whoever asks again is told that the file
+    is gone, also by the store that has taken its place."""
+    sha256 = await store(keeper, "ann", b"one")
+    fields = {"sha256": sha256, "request": "r1"}
+    connection = keeper.shelf.connection
+    steps = itertools.count()
+    read = connection.read
+
+    async def lost(subject: str, *args: Any, **options: Any) -> Message:
+        answer = await read(subject, *args, **options)
+        changes = "STREAM.PURGE" in subject or subject == store_key(sha256)
+        if changes and next(steps) == purged:
+            raise Disconnected("the broker is gone")
+        return answer
+
+    monkeypatch.setattr(connection, "read", lost)
+    with pytest.raises(Disconnected):
+        await keeper.verbs["rm"]("ann", fields)
+    other = Storekeeper(await open_connection(broker.context("scheduler"), name="another keeper"), lambda _: False)
+    try:
+        for each in (keeper, other):
+            assert await each.verbs["rm"]("ann", fields) == {"state": "dropped", "owner": "ann"}
+    finally:
+        await other.shelf.connection.close()
+    assert (await keeper.shelf.hashes(), await keeper.shelf.entries()) == ({}, {})
 
 
 async def test_bad(keeper: Storekeeper) -> None:

@@ -10,6 +10,7 @@ import os
 import socket
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -102,7 +103,7 @@ class Traffic:
                 with connect(context=self._context) as lab:
                     self.work(lab)
             except Exception as error:  # noqa: BLE001 - whatever it is, it stands in the table
-                self.cell.errors.append(f"{type(error).__name__}: {error}")
+                self.cell.errors.append(f"{type(error).__name__}: {error}, at {_place(error)}")
                 time.sleep(0.5)
 
     def work(self, lab: Lab) -> None:
@@ -255,6 +256,12 @@ class Events(Traffic):
 
 
 KINDS: tuple[type[Traffic], ...] = (Calls, Stream, Forward, Flash, ConsoleLines, Leases, Events)
+
+
+def _place(error: Exception) -> str:
+    """The line of the work that failed."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return next((frame.line or "" for frame in frames if frame.name == "work"), "connect")
 
 
 def _exactly(connection: socket.socket, count: int) -> bytes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 from collections.abc import AsyncIterator
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from jsnats.schemas import (
     BLOBS,
@@ -21,6 +21,7 @@ from jsnats.schemas import (
     chunks_of,
     decode_json,
     encode_json,
+    headers as h,
     manifest_subject,
     store_key,
 )
@@ -34,6 +35,7 @@ MAX_CHUNKS = 100_000
 """Of one file, so 26 GB. As many subjects JetStream lists in one page, and of several pages the first is not in order
 (nats-server 2.15: of 120 000 subjects 108 917 came)."""
 PER_SUBJECT = "maximum messages per subject exceeded"
+REMOVAL_S = 900
 _NO_MESSAGE = 10037
 
 
@@ -75,6 +77,17 @@ class Entry:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Removal:
+    """Stands for a while in place of the entry of a file that its `owner` or an admin removed with `request`."""
+
+    request: str
+    owner: str
+
+
+_Note = TypeVar("_Note", Entry, Removal)
+
+
 class Shelf:
     """Reads and changes what is stored. Everything raises BrokerError; ApiError when JetStream refuses."""
 
@@ -95,8 +108,7 @@ class Shelf:
 
     async def entry(self, sha256: str) -> Entry | None:
         """That of one file."""
-        body = await self._last(STORE.name, store_key(sha256))
-        return _entry(sha256, body) if body else None
+        return _entry(sha256, await self._last(STORE.name, store_key(sha256)))
 
     async def note(self, entry: Entry) -> None:
         """Keep what is known."""
@@ -142,10 +154,24 @@ class Shelf:
         return int(info["state"]["bytes"]), int(info["config"]["max_bytes"])
 
     async def drop(self, sha256: str) -> None:
-        """Remove all of it. The manifest goes first: who sees it finds the chunks."""
+        """Forget it and remove all of it."""
+        await self._purge_blob(sha256)
+        await self._purge(STORE.name, store_key(sha256))
+
+    async def remove(self, sha256: str, removal: Removal) -> None:
+        """As `drop`, and remember for REMOVAL_S who wanted it: whoever did not get the answer asks again, and perhaps
+        the store that has taken the place of this one."""
+        await self._purge_blob(sha256)
+        await self._write(store_key(sha256), encode_json(asdict(removal)), ttl_s=REMOVAL_S)
+
+    async def removal(self, sha256: str) -> Removal | None:
+        """The removal of a file of which nothing has been there since."""
+        return _noted(Removal, await self._last(STORE.name, store_key(sha256)))
+
+    async def _purge_blob(self, sha256: str) -> None:
+        """The manifest goes first: who sees it finds the chunks."""
         await self._purge(BLOBS.name, manifest_subject(sha256))
         await self._purge(BLOBS.name, f"{manifest_subject(sha256)}.>")
-        await self._purge(STORE.name, store_key(sha256))
 
     async def trim(self, sha256: str, chunks: int) -> None:
         """Remove what lies beyond the chunks that the manifest counts."""
@@ -166,9 +192,10 @@ class Shelf:
 
     # ------------------------------------------------------------------ requests
 
-    async def _write(self, subject: str, body: bytes) -> None:
+    async def _write(self, subject: str, body: bytes, *, ttl_s: int = 0) -> None:
+        headers = {h.TTL: f"{ttl_s}s"} if ttl_s else None
         try:
-            message = await self.connection.read(subject, body)
+            message = await self.connection.read(subject, body, headers=headers)
         except NoResponders:
             raise BrokerUnfit(f"nothing stores {subject.rpartition('.')[0]}: `jsnats broker run` makes it") from None
         answer = decode_json(message.data)
@@ -202,10 +229,13 @@ class Shelf:
 
 
 def _entry(sha256: str, body: bytes) -> Entry | None:
-    """Read what was noted; None for what cannot be read, which is then as if it had never been noted."""
+    return _noted(Entry, body, sha256=sha256)
+
+
+def _noted(kind: type[_Note], body: bytes, **more: str) -> _Note | None:
+    """Read what was noted; None for what is something else, or cannot be read: as if it had never been noted."""
     try:
         known: Any = decode_json(body)
-        entry = Entry(**{**{key: known[key] for key in known if key in Entry.__dataclass_fields__}, "sha256": sha256})
+        return kind(**{key: known[key] for key in known if key in kind.__dataclass_fields__} | more)
     except (ProtocolError, TypeError):
         return None
-    return entry

@@ -30,7 +30,7 @@ from jsnats.sdk import Connection, read_blob, size_text
 
 from ._garbage import expired, victims
 from ._requests import Verb
-from ._shelf import MAX_CHUNKS, Entry, Shelf, is_wild
+from ._shelf import MAX_CHUNKS, Entry, Removal, Shelf, is_wild
 
 log = logging.getLogger("jsnats.store")
 
@@ -45,8 +45,6 @@ BEHIND_S = 2.0
 """In a cluster a file is missed only if it is still not there after so long."""
 PAGE = 1000
 MAX_NAME = 120
-MAX_DROPPED = 1000
-"""Removals that are remembered, for who asks again because the answer was lost."""
 MAX_RANGES = 10_000
 
 Admins = Callable[[str], bool]
@@ -71,7 +69,6 @@ class Storekeeper:
         self._quota = quota
         self._clock = clock
         self._checks = 0
-        self._dropped: dict[str, str] = {}
         self._changing = asyncio.Lock()
         self._checking = asyncio.Lock()
         self.verbs: dict[str, Verb] = {
@@ -172,17 +169,14 @@ class Storekeeper:
         async with self._changing:
             known = await self.shelf.entry(sha256) or await self.shelf.manifest(sha256)
             if known is None:
-                if owner := self._dropped.get(request):
-                    return {"state": "dropped", "owner": owner}  # asked again: the first answer was lost
+                removal = await self.shelf.removal(sha256)
+                if request and removal and removal.request == request:
+                    return {"state": "dropped", "owner": removal.owner}  # asked again: the first answer was lost
                 raise _not_found(sha256)
             if known.owner != who and not await asyncio.to_thread(self._is_admin, who):
                 owner = unescape_user(known.owner)
                 raise BlobNotFound(f"{sha256[:12]} is no file of yours: {owner} or an admin may remove it")
-            await self.shelf.drop(sha256)
-            if request:
-                self._dropped[request] = known.owner
-            if len(self._dropped) > MAX_DROPPED:
-                del self._dropped[next(iter(self._dropped))]
+            await self.shelf.remove(sha256, Removal(request=request, owner=known.owner))
         return {"state": "dropped", "owner": known.owner}
 
     async def _bad(self, who: str, fields: dict[str, Any]) -> dict[str, Any]:

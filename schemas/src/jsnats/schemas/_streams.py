@@ -131,7 +131,7 @@ LAB = StreamSpec(
     readers=(*_read("$KV.jsnats_lab.>", *_ALL), (EXPORTER, "$KV.jsnats_lab.lease.{name}")),
     direct=True,
 )
-STORE = StreamSpec("KV_jsnats_store", "$KV.jsnats_store.*", 0.005, 0, max_msgs_per_subject=1, kv=True)
+STORE = StreamSpec("KV_jsnats_store", "$KV.jsnats_store.*", 0.005, 0, max_msgs_per_subject=1, kv=True, record_ttl=True)
 """What the store service knows about each file. A bucket of its own: only it may read the hashes, and however many
 files there are, leases have room."""
 STREAMS: tuple[StreamSpec, ...] = (TREE, INTERFACE, PRESENCE, LAB, STORE, RESULTS, EVENTS, LOGS, CONSOLE, BLOBS)

@@ -270,7 +270,13 @@ class Connection:
         return asyncio.get_running_loop().time() - self.reconnected_at < GRACE_S
 
     async def read(
-        self, subject: str, body: bytes = b"", *, timeout_s: float = 5.0, patience_s: float = ELECTION_S
+        self,
+        subject: str,
+        body: bytes = b"",
+        *,
+        headers: dict[str, str] | None = None,
+        timeout_s: float = 5.0,
+        patience_s: float = ELECTION_S,
     ) -> Msg:
         """A request that may safely be repeated: it waits for the broker and goes on after an outage.
 
@@ -283,7 +289,7 @@ class Connection:
         while True:
             await self.wait_connected()
             try:
-                return await self.request(subject, body, timeout_s=attempt_s)
+                return await self.request(subject, body, headers=headers, timeout_s=attempt_s)
             except Disconnected:
                 continue
             except TimeoutError:
