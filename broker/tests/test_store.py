@@ -236,6 +236,23 @@ async def test_ls_and_rm_are_for_ones_own(keeper: Storekeeper, clock: Clock) -> 
     assert first not in await keeper.shelf.hashes()
 
 
+async def test_ls_when_the_entries_are_read_from_a_server_that_is_behind(
+    keeper: Storekeeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it still has, or not yet, is no matter: `ls` tells what is there."""
+    removed, stays = [await store(keeper, "ann", each) for each in (b"removed", b"stays")]
+    behind = await keeper.shelf.entries()
+    await keeper.verbs["rm"]("ann", {"sha256": removed})
+    new = await store(keeper, "ann", b"new")
+
+    async def entries() -> dict[str, Any]:
+        return behind
+
+    monkeypatch.setattr(keeper.shelf, "entries", entries)
+    listed = (await keeper.verbs["ls"]("ann", {}))["blobs"]
+    assert {each["sha256"] for each in listed} == {stays, new}
+
+
 async def test_a_removal_may_be_asked_for_again(keeper: Storekeeper) -> None:
     """Under the same `request` it has the same answer: the first may have been lost. Under another it has not."""
     sha256 = await store(keeper, "ann", b"one")

@@ -97,7 +97,7 @@ class Shelf:
     # ------------------------------------------------------------------ what is known of a file
 
     async def entries(self) -> dict[str, Entry]:
-        """All of them, by hash."""
+        """All of them, by hash. In a cluster as a server knows them that may be behind the leader."""
         found: dict[str, Entry] = {}
         async for _, message in replay(self.connection, STORE.name, STORE.subjects, last_per_subject=True):
             sha256 = message.subject.rpartition(".")[2]
@@ -105,6 +105,12 @@ class Shelf:
             if entry:
                 found[sha256] = entry
         return found
+
+    async def files(self) -> list[Entry]:
+        """What is known of each file that is there now, by the leaders of the streams."""
+        known = await self.entries()
+        found = [known.get(sha256) or await self.entry(sha256) for sha256 in await self.manifests()]
+        return [each for each in found if each]
 
     async def entry(self, sha256: str) -> Entry | None:
         """That of one file."""
@@ -122,6 +128,10 @@ class Shelf:
         """Its manifest. Read from the stream's leader, so it is never an old state."""
         body = await self._last(BLOBS.name, manifest_subject(sha256))
         return BlobRecord.decode(body) if body else None
+
+    async def manifests(self) -> list[str]:
+        """The hashes of all files that are there."""
+        return [subject.rpartition(".")[2] async for subject in self._subjects(manifest_subject("*"))]
 
     async def finish(self, blob: BlobRecord) -> None:
         """Write the manifest, unless another service just did: BLOBS takes one message of each subject."""

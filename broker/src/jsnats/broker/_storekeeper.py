@@ -41,8 +41,6 @@ USE_S = 60.0
 """The last use is known that exactly: writing down each would cost more than the request."""
 COMING_S = 900.0
 """An upload of which nothing was heard for so long is not followed: who uploads asks `use` every 600 s."""
-BEHIND_S = 2.0
-"""In a cluster a file is missed only if it is still not there after so long."""
 PAGE = 1000
 MAX_NAME = 120
 MAX_RANGES = 10_000
@@ -129,16 +127,6 @@ class Storekeeper:
 
     async def _use(self, who: str, fields: dict[str, Any]) -> dict[str, Any]:
         sha256 = check_digest(fields.get("sha256"))
-        try:
-            return await self._used(who, sha256)
-        except BlobNotFound:
-            if not self._connection.clustered:
-                raise
-        # A leader that has only just been elected may be behind what the one before it has acknowledged.
-        await asyncio.sleep(BEHIND_S)
-        return await self._used(who, sha256)
-
-    async def _used(self, who: str, sha256: str) -> dict[str, Any]:
         async with self._changing:
             blob = await self.shelf.manifest(sha256)
             if blob:
@@ -159,7 +147,7 @@ class Storekeeper:
         if type(offset) is not int or offset < 0:
             raise InvalidArgument("`offset` is the number of files to leave out")
         everybody = await asyncio.to_thread(self._is_admin, who)
-        found = [each for each in (await self.shelf.entries()).values() if each.stored]
+        found = await self.shelf.files()
         shown = sorted((each for each in found if everybody or each.owner == who), key=lambda each: -each.used)
         page = [asdict(each.blob) | {"used": each.used} for each in shown[offset : offset + PAGE]]
         return {"blobs": page, "total": len(shown)}
