@@ -16,7 +16,7 @@ import pytest
 from jsnats.broker.testing import TestBroker, running_broker
 from jsnats.schemas import BLOB_CHUNK
 from jsnats.sdk import AsyncLab, Connection, Message, connect_async
-from jsnats.sdk._connection import is_no_responders
+from jsnats.sdk._broker_errors import is_no_responders
 from jsnats.sdk._numbered import Numbered
 
 SIZE = 256 * BLOB_CHUNK

@@ -20,7 +20,7 @@ from jsnats.agent.testing import AgentProcess
 from jsnats.broker.testing import TestBroker, running_broker
 from jsnats.common.exceptions import BrokerUnfit, LeaseLost, LeaseNotFound, LeaseRequired, NoMatch
 from jsnats.sdk import Lab, LeaseDesk, WaitInfo, _lease_desk, connect
-from jsnats.sdk._connection import NoResponders
+from jsnats.sdk._broker_errors import NoResponders
 
 BOARDS = ("b1", "b2")
 JSNATS = (sys.executable, "-m", "jsnats.sdk.cli")

@@ -15,13 +15,14 @@ if TYPE_CHECKING:
     from ._blobs import Blobs, FoundBlob, size_text
     from ._blobs_sync import BlockingBlobs
     from ._bridge import shared_bridge
+    from ._broker_errors import ApiError, Disconnected, NoResponders
     from ._buckets import Conflict, Record, Write, last_record, leader_record, put_record, put_records
     from ._bulk import Bulk
     from ._call import Options, encode_arguments
     from ._caller import Caller
     from ._chunks import read_blob
     from ._claim import BOARDS, LEASE, Claim
-    from ._connection import ApiError, Connection, Disconnected, NoResponders, Subscription, open_connection
+    from ._connection import Connection, open_connection
     from ._console import ConsoleReader
     from ._console_record import ConsoleRecord, parse_record
     from ._console_start import Start
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from ._events import StoredEvent, store_event
     from ._follow import Delivered, follow
     from ._lab import AsyncLab, Job, Lab, connect, connect_async
+    from ._lasting import Subscription
     from ._lease import AsyncLease
     from ._lease_desk import LeaseDesk
     from ._lease_sync import Lease
@@ -65,7 +67,9 @@ _WHERE = {
     "_call": ("Options", "encode_arguments"),
     "_caller": ("Caller",),
     "_claim": ("BOARDS", "LEASE", "Claim"),
-    "_connection": ("ApiError", "Connection", "Disconnected", "NoResponders", "Subscription", "open_connection"),
+    "_broker_errors": ("ApiError", "Disconnected", "NoResponders"),
+    "_connection": ("Connection", "open_connection"),
+    "_lasting": ("Subscription",),
     "_console": ("ConsoleReader",),
     "_console_record": ("ConsoleRecord", "parse_record"),
     "_console_start": ("Start",),

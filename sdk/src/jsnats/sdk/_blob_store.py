@@ -21,8 +21,10 @@ from jsnats.schemas import (
     unescape_user,
 )
 
+from ._broker_errors import NoResponders
 from ._bulk import Bulk
-from ._connection import RECONNECT_WAIT_S, Connection, NoResponders
+from ._connection import Connection
+from ._lasting import RECONNECT_WAIT_S
 from ._nats import Msg
 
 ASK_S = 30.0

@@ -15,8 +15,10 @@ from dataclasses import dataclass
 
 from jsnats.schemas import BrokerUnfit, headers as h
 
+from ._broker_errors import ApiError, NoResponders
 from ._cluster import ELECTION_S
-from ._connection import RECONNECT_WAIT_S, ApiError, Connection, NoResponders
+from ._connection import Connection
+from ._lasting import RECONNECT_WAIT_S
 from ._nats import Msg, parse_headers
 
 LOST_S = 3.0

@@ -32,8 +32,8 @@ from jsnats.schemas import (
     headers as h,
 )
 
+from ._broker_errors import Disconnected, NoResponders
 from ._claim import Claim
-from ._connection import Disconnected, NoResponders
 from ._nats import Msg
 
 if TYPE_CHECKING:

@@ -20,10 +20,12 @@ from jsnats.schemas import (
     headers as h,
 )
 
+from ._broker_errors import Disconnected, NoResponders
 from ._call import DEFAULT, ELSEWHERE_S, UNANSWERED_S, Call, Options
 from ._claim import Claim
 from ._cluster import ATTEMPT_S, NOBODY_S
-from ._connection import OUTAGE_S, Connection, Disconnected, NoResponders
+from ._connection import Connection
+from ._lasting import OUTAGE_S
 from ._nats import Msg
 from ._replay import stored_result
 

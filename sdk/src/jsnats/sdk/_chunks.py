@@ -26,9 +26,11 @@ from jsnats.schemas import (
 
 from ._behind import Behind
 from ._blob_source import Source
+from ._broker_errors import ApiError, is_no_responders
 from ._buckets import last_record
 from ._cluster import ELECTION_S
-from ._connection import RECONNECT_WAIT_S, ApiError, Connection, is_no_responders
+from ._connection import Connection
+from ._lasting import RECONNECT_WAIT_S
 from ._nats import Msg
 from ._numbered import Numbered
 

@@ -25,8 +25,8 @@ from jsnats.schemas import (
     presence_key,
 )
 
+from ._broker_errors import Disconnected
 from ._buckets import last_record
-from ._connection import Disconnected
 from ._console_live import Live, OnLink
 from ._console_record import LOST, OFF_RECORD, ConsoleRecord, Continuity, parse_record
 from ._console_start import Finder, Point, Start

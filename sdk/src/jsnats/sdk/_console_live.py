@@ -10,8 +10,10 @@ from typing import Self
 
 from jsnats.schemas import CONSOLE, BrokerUnreachable, ProtocolError, check_live, headers as h, watch_subject
 
-from ._connection import Connection, Disconnected, Subscription
+from ._broker_errors import Disconnected
+from ._connection import Connection
 from ._console_record import ConsoleRecord, parse_record
+from ._lasting import Subscription
 from ._nats import Msg
 
 log = logging.getLogger("jsnats.console")

@@ -11,7 +11,8 @@ from datetime import datetime, timedelta
 
 from jsnats.schemas import CONSOLE, ConfigurationError, ProtocolError, console_subject, headers as h
 
-from ._connection import Connection, Disconnected
+from ._broker_errors import Disconnected
+from ._connection import Connection
 from ._console_record import BOOT, ConsoleRecord, parse_record
 from ._duration import is_duration, parse_duration
 from ._nats import Msg

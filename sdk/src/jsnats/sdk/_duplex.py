@@ -34,7 +34,8 @@ from ._pipe import Messages, Pipe, Taker, chunks, deliver
 if TYPE_CHECKING:
     from ._bridge import Bridge
     from ._caller import Caller
-    from ._connection import Connection, Subscription
+    from ._connection import Connection
+    from ._lasting import Subscription
 
 CLOSE_S = 10.0
 """How long closing waits for the exporter to have written what was sent."""

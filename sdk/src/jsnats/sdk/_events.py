@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 
 from jsnats.schemas import EVENTS, ConfigurationError, Event, ProtocolError, check_name, event_subject
 
-from ._connection import ApiError, Connection
+from ._broker_errors import ApiError
+from ._connection import Connection
 from ._stored import Beginning, read_stored
 
 SEEN = 4096

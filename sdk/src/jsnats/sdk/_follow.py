@@ -17,7 +17,8 @@ from typing import Any
 
 from jsnats.schemas import BrokerUnreachable, ProtocolError, check_delivery, headers as h
 
-from ._connection import ApiError, Connection, Disconnected, NoResponders
+from ._broker_errors import ApiError, Disconnected, NoResponders
+from ._connection import Connection
 from ._consumer import create_consumer
 from ._nats import Msg
 from ._replay import last_sequence

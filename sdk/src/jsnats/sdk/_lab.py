@@ -38,11 +38,12 @@ from jsnats.schemas import (
 )
 
 from ._bridge import Bridge, shared_bridge
+from ._broker_errors import NoResponders
 from ._buckets import Record, is_gone, last_record
 from ._bulk import Bulk
 from ._caller import Caller
 from ._claim import Claim, read_claim
-from ._connection import Connection, NoResponders, open_connection
+from ._connection import Connection, open_connection
 from ._context import Context, find_context
 from ._events import StoredEvent, events_filter, read_events
 from ._iterate import iterate

@@ -21,7 +21,9 @@ from jsnats.schemas import (
     lease_subject,
 )
 
-from ._connection import OUTAGE_S, Connection, NoResponders
+from ._broker_errors import NoResponders
+from ._connection import Connection
+from ._lasting import OUTAGE_S
 
 if TYPE_CHECKING:
     from nats.aio.msg import Msg

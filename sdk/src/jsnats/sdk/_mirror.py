@@ -10,8 +10,9 @@ from contextlib import asynccontextmanager, suppress
 
 from jsnats.schemas import BrokerError, BrokerUnfit, BrokerUnreachable, headers as h
 
+from ._broker_errors import ApiError, Disconnected
 from ._buckets import Record, last_record, record_of
-from ._connection import ApiError, Connection, Disconnected
+from ._connection import Connection
 from ._follow import RETRY_S, Begun, Delivered, Idle, ReadAgain, consume
 
 log = logging.getLogger("jsnats.mirror")

@@ -14,7 +14,9 @@ from typing import Self
 
 from jsnats.schemas import BrokerUnreachable
 
-from ._connection import RECONNECT_WAIT_S, Connection, Disconnected, Subscription, is_no_responders
+from ._broker_errors import Disconnected, is_no_responders
+from ._connection import Connection
+from ._lasting import RECONNECT_WAIT_S, Subscription
 from ._nats import Msg
 
 STALL_S = 15.0

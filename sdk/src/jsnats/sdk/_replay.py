@@ -24,8 +24,10 @@ from jsnats.schemas import (
 )
 
 from ._assemble import Assembler
-from ._connection import RECONNECT_WAIT_S, Connection, Disconnected
+from ._broker_errors import Disconnected
+from ._connection import Connection
 from ._consumer import create_consumer
+from ._lasting import RECONNECT_WAIT_S
 from ._nats import Msg
 
 BATCH = 2048

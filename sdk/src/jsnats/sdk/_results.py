@@ -28,9 +28,10 @@ from jsnats.schemas import (
 )
 
 from ._assemble import Assembler
+from ._broker_errors import NoResponders
 from ._call import DEFAULT, Call, Options
 from ._caller import Caller
-from ._connection import NoResponders, Subscription
+from ._lasting import Subscription
 from ._nats import Msg
 from ._replay import replay
 

@@ -7,7 +7,8 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from ._connection import ApiError, Connection
+from ._broker_errors import ApiError
+from ._connection import Connection
 from ._follow import Delivered, delivered, follow
 from ._replay import present, replay
 from ._since import Since, moment_of
