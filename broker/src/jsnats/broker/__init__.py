@@ -2,7 +2,8 @@
 
     _roles.py     permissions of each role, from the subject table of jsnats.schemas
     _config.py    the text of nats-server's configuration: pure
-    _lab_dir.py   the directory of a lab: principals, credentials, settings
+    _lab_dir.py   the directory of a lab, and whom its changes are told; _lab_files.py reads and writes its files
+    _principals.py, _settings.py    who is let in, and each one's secret; what the broker was last started with
     _lock.py      one broker per directory
     _server.py    the process of nats-server: start, watch, restart, stop
     _outside.py, _reload_outside.py    the servers that somebody else runs: their configuration, its reload
@@ -41,13 +42,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ._config import BrokerConfig, Principal, is_loopback, render
     from ._ensure import Usage, check_fit, default_total, df, ensure_streams, stream_config
-    from ._lab_dir import BROKER, LabDir, Settings, default_lab_dir
+    from ._lab_dir import BROKER, LabDir, default_lab_dir
     from ._lock import abandoned
     from ._policy import Limits, Policy, parse_policy
     from ._roles import Permissions, permissions
     from ._run import Broker, run_broker
     from ._serve_scheduler import serving_scheduler
     from ._server import BrokerProcess, nats_server_binary
+    from ._settings import Settings
     from ._store import serving_store
     from ._storekeeper import Storekeeper
 
@@ -91,7 +93,7 @@ _HOME = {
     "Permissions": "_roles",
     "Policy": "_policy",
     "Principal": "_config",
-    "Settings": "_lab_dir",
+    "Settings": "_settings",
     "Usage": "_ensure",
     "abandoned": "_lock",
     "check_fit": "_ensure",

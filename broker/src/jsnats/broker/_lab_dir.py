@@ -20,34 +20,22 @@ import json
 import logging
 import os
 import secrets
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
-import nkeys
-
-from jsnats.schemas import (
-    ADMIN,
-    EXPORTER,
-    ROLES,
-    USER,
-    VIEWER,
-    BrokerUnreachable,
-    ConfigurationError,
-    check_name,
-    escape_user,
-)
+from jsnats.schemas import ADMIN, USER, VIEWER, BrokerUnreachable, ConfigurationError, escape_user
 from jsnats.sdk import Context
 
 from ._config import BrokerConfig, Principal, render
+from ._lab_files import read_json, write_secret
 from ._lock import editing, is_running, running
 from ._outside import Node, Outside
+from ._principals import Credentials, from_row, known_as, rows, taken, token_of
 from ._reload import reload_server
 from ._reload_outside import reload_servers
-from ._retention import Keep, Retention
+from ._settings import Settings
 from ._sites import SITE, VISITOR, Leaf, check_site, names, visitor
 
 log = logging.getLogger("jsnats.broker")
@@ -56,31 +44,6 @@ BROKER = "broker"
 """Name of the admin that the broker itself connects as, to make the streams."""
 
 SYSTEM = "system"
-_STORED = ("name", "role", "key", "password", "site")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """What a broker was last started with. `url` is what new credentials say; `store_bytes` 0 is not chosen yet;
-    `retention` is what `jsnats broker retention` was told."""
-
-    server_name: str
-    host: str = "127.0.0.1"
-    port: int = 4222
-    url: str = "nats://127.0.0.1:4222"
-    store_bytes: int = 0
-    max_file: int = 0
-    mqtt: int = 0
-    sync: str = ""
-    auth: bool = True
-    retention: Retention = field(default_factory=dict)
-
-    @classmethod
-    def read(cls, data: dict[str, Any]) -> Settings:
-        """From what `asdict` made of them, by whichever version of jsnats."""
-        known = {each.name for each in fields(cls)}
-        kept = {kind: Keep(**keep) for kind, keep in data.get("retention", {}).items()}
-        return cls(**{key: value for key, value in data.items() if key in known} | {"retention": kept})
 
 
 def default_lab_dir() -> Path:
@@ -95,6 +58,7 @@ class LabDir:
     def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
         self.path = Path(path).absolute() if path else default_lab_dir()
         self.creds = self.path / "creds"
+        self._secrets = Credentials(self.creds)
         self.log = self.path / "nats.log"
         self.policy = self.path / "policy.yaml"
         self.conf = self.path / "conf"
@@ -121,8 +85,9 @@ class LabDir:
             if not self._broker.exists():
                 self.save_settings(Settings(server_name=f"jsnats-{secrets.token_hex(4)}"))
             if not self._auth.exists():
-                _, system = self._issue(ADMIN, SYSTEM, self.creds / "system.json")
-                _, admin = self._issue(ADMIN, BROKER)
+                url = self.settings().url
+                system = self._secrets.issue(url, ADMIN, SYSTEM, path=self._secrets.system)
+                admin = self._secrets.issue(url, ADMIN, BROKER)
                 self._save_principals(system.key, [admin])
 
     def exists(self) -> bool:
@@ -135,7 +100,7 @@ class LabDir:
 
     def settings(self) -> Settings:
         """What the broker was last started with. Raises ConfigurationError for a directory that is no lab."""
-        return Settings.read(self._read(self._broker))
+        return Settings.read(read_json(self._broker))
 
     def save_settings(self, settings: Settings) -> None:
         """Remember them for the next start and for new credentials."""
@@ -144,10 +109,7 @@ class LabDir:
     def move_to(self, settings: Settings) -> None:
         """Remember the settings, and let the context files that lie here lead there."""
         self.save_settings(settings)
-        for path in [*self.creds.glob("*.json"), *self.creds.glob("*/*-*.json")]:
-            context = Context.load(path)
-            if context.url != settings.url:
-                replace(context, url=settings.url).save(path)
+        self._secrets.lead_to(settings.url)
 
     def configure(self, settings: Settings) -> BrokerConfig:
         """Take over where the broker listens: in nats.conf, and in the context files that lie here."""
@@ -162,7 +124,7 @@ class LabDir:
         """The servers that somebody else runs, None if the lab has none."""
         if not self._outside.exists():
             return None
-        data = self._read(self._outside)
+        data = read_json(self._outside)
         return Outside(**data | {"nodes": tuple(Node(**node) for node in data["nodes"])})
 
     def configure_outside(self, outside: Outside, store_bytes: int) -> list[Path]:
@@ -206,16 +168,11 @@ class LabDir:
         """
         check_site(name)
         urls = self._leaf_urls()
-        path = self.creds / name / "leaf.json"
         with self._editing() as principals:
-            if name in (each.name for each in principals if each.role == SITE) and path.exists():
-                leaf = replace(Leaf.load(path), urls=urls)
-            else:
-                principals[:] = [each for each in principals if each.site != name or each.role != SITE]
-                leaf = Leaf(site=name, urls=urls, seed=_seed())
-                principals.append(Principal(name, name, SITE, _public_key(leaf.seed), site=name))
-            path.parent.mkdir(mode=0o700, exist_ok=True)
-            write_secret(path, leaf.encode())
+            known = next((each for each in principals if (each.name, each.role) == (name, SITE)), None)
+            leaf, site = self._secrets.issue_leaf(known, name, urls)
+            if site != known:
+                principals[:] = [*(each for each in principals if each != known), site]
             self._add(principals, ADMIN, visitor(BROKER), name)
         return leaf
 
@@ -241,15 +198,14 @@ class LabDir:
             return self._add(principals, role, visitor(name) if site else name, site)
 
     def _add(self, principals: list[Principal], role: str, name: str, site: str) -> Context:
-        token = _token(role, name)
-        known = next((each for each in principals if (each.token, each.site) == (token, site)), None)
+        known = known_as(principals, token_of(role, name), site)
         if known and (known.role != role or known.password):
-            raise _taken(known)
-        if known and self._path(known).exists():
-            return Context.load(self._path(known))
-        context, principal = self._issue(role, name, site=site)
+            raise taken(known)
+        if known and self._secrets.file(known).exists():
+            return Context.load(self._secrets.file(known))
+        principal = self._secrets.issue(self.settings().url, role, name, site=site)
         principals[:] = [*(each for each in principals if each != known), principal]
-        return context
+        return Context.load(self._secrets.file(principal))
 
     def add_mqtt(self, name: str) -> Path:
         """Let `name` in as a viewer who comes by MQTT; return the file with name and password.
@@ -257,16 +213,13 @@ class LabDir:
         Raises ConfigurationError for a name that somebody else has.
         """
         with self._editing() as principals:
-            token = escape_user(name)
-            known = next((each for each in principals if (each.token, each.site) == (token, "")), None)
+            known = known_as(principals, escape_user(name))
             if known and not known.password:
-                raise _taken(known)
-            principal = known or Principal(name, token, VIEWER, "", secrets.token_urlsafe(24))
-            login = {"username": principal.name, "password": principal.password}
-            write_secret(self._path(principal), json.dumps(login, indent=1) + "\n")
+                raise taken(known)
+            principal = self._secrets.issue_login(known, name)
             if not known:
                 principals.append(principal)
-        return self._path(principal)
+        return self._secrets.file(principal)
 
     def revoke(self, name: str, *, site: str = "") -> Principal:
         """Lock `name` out, or a visitor of a `site`; a running broker drops its connections at once.
@@ -278,24 +231,23 @@ class LabDir:
             if gone.name in (BROKER, visitor(BROKER)):
                 raise ConfigurationError(f"{BROKER!r} is the broker's own name and cannot be revoked")
             for each in [each for each in principals if each == gone or (gone.role == SITE and each.site == gone.site)]:
-                self._path(each).unlink(missing_ok=True)
+                self._secrets.file(each).unlink(missing_ok=True)
                 principals.remove(each)
         return gone
 
     def principals(self) -> list[Principal]:
         """Everybody who is let in, in order of names."""
-        rows = self._read(self._auth)["principals"]
-        return sorted(map(_principal, rows), key=lambda each: (each.site, each.name))
+        found = read_json(self._auth)["principals"]
+        return sorted(map(from_row, found), key=lambda each: (each.site, each.name))
 
     def rows(self) -> list[dict[str, str]]:
         """The principals as they stand in auth.json: name, role, public key, password."""
-        return _rows(self.principals())
+        return rows(self.principals())
 
-    def admit(self, rows: Iterable[dict[str, str]]) -> list[Principal]:
+    def admit(self, found: Iterable[dict[str, str]]) -> list[Principal]:
         """Let those in who were let in elsewhere, and return them; who is in here already stays as he is."""
         with self._editing() as principals:
-            known = {(each.token, each.site) for each in principals}
-            new = [each for each in map(_principal, rows) if (each.token, each.site) not in known]
+            new = [each for each in map(from_row, found) if not known_as(principals, each.token, each.site)]
             principals += new
         return new
 
@@ -305,11 +257,11 @@ class LabDir:
 
     def context_path(self, name: str, *, site: str = "") -> Path:
         """Where the context file of a principal is. Raises ConfigurationError if there is none."""
-        return self._path(self._find(self.principals(), visitor(name) if site else name, site))
+        return self._secrets.file(self._find(self.principals(), visitor(name) if site else name, site))
 
     def system_context(self) -> Context:
         """The way into the system account, where the broker tells who connects and disconnects."""
-        return Context.load(self.creds / "system.json")
+        return Context.load(self._secrets.system)
 
     # ------------------------------------------------------------------ files
 
@@ -321,7 +273,7 @@ class LabDir:
             principals = list(before)
             yield principals
             if principals != before:
-                self._save_principals(self._read(self._auth)["system"], principals)
+                self._save_principals(read_json(self._auth)["system"], principals)
                 self._tell()
 
     def _tell(self) -> None:
@@ -338,7 +290,7 @@ class LabDir:
 
     def _write_conf(self, outside: Outside) -> list[Path]:
         self.conf.mkdir(mode=0o700, exist_ok=True)
-        files = outside.files(self._read(self._auth)["system"], self.principals(), self.leaf())
+        files = outside.files(read_json(self._auth)["system"], self.principals(), self.leaf())
         for name, text in files.items():
             write_secret(self.conf / name, text)
         return [self.conf / name for name in files]
@@ -353,24 +305,8 @@ class LabDir:
             mqtt=settings.mqtt,
             sync=settings.sync,
             auth=settings.auth,
-            system_key=self._read(self._auth)["system"],
+            system_key=read_json(self._auth)["system"],
             principals=tuple(self.principals()),
-        )
-
-    def _issue(self, role: str, name: str, path: Path | None = None, site: str = "") -> tuple[Context, Principal]:
-        seed = _seed()
-        context = Context(url=self.settings().url, name=name, role=role, seed=seed, site=site)
-        principal = Principal(name, context.token, role, _public_key(seed), site=site)
-        context.save(path or self._path(principal))
-        return context, principal
-
-    def _path(self, principal: Principal) -> Path:
-        if principal.role == SITE:
-            return self.creds / principal.site / "leaf.json"
-        return (
-            self.creds
-            / principal.site
-            / f"{principal.role}-{principal.token}.{'mqtt' if principal.password else 'json'}"
         )
 
     def _find(self, principals: list[Principal], name: str, site: str = "") -> Principal:
@@ -380,51 +316,4 @@ class LabDir:
         raise ConfigurationError(f"the lab in {self.path} knows no {name!r}: see `jsnats auth ls`")
 
     def _save_principals(self, system_key: str, principals: list[Principal]) -> None:
-        write_secret(self._auth, json.dumps({"system": system_key, "principals": _rows(principals)}, indent=1))
-
-    def _read(self, path: Path) -> dict[str, Any]:
-        try:
-            data: dict[str, Any] = json.loads(path.read_text())
-        except FileNotFoundError:
-            raise ConfigurationError(f"there is no lab in {self.path}: `jsnats auth init` makes one") from None
-        except (OSError, ValueError) as error:
-            raise ConfigurationError(f"cannot read {path}: {error}") from error
-        return data
-
-
-def _rows(principals: Iterable[Principal]) -> list[dict[str, str]]:
-    return [{name: getattr(each, name) for name in _STORED} for each in principals]
-
-
-def _principal(row: dict[str, str]) -> Principal:
-    return Principal(
-        row["name"], escape_user(row["name"]), row["role"], row["key"], row.get("password", ""), row.get("site", "")
-    )
-
-
-def _taken(known: Principal) -> ConfigurationError:
-    how = " by MQTT" if known.password else ""
-    return ConfigurationError(f"{known.name!r} is already {known.role}{how}: revoke it first, or choose another name")
-
-
-def _token(role: str, name: str) -> str:
-    if role not in ROLES:
-        raise ConfigurationError(f"there is no role {role!r}: use one of {', '.join(ROLES)}")
-    return check_name(name, "exporter name") if role == EXPORTER else escape_user(name)
-
-
-def _seed() -> str:
-    return str(nkeys.encode_seed(os.urandom(32), nkeys.PREFIX_BYTE_USER).decode())
-
-
-def _public_key(seed: str) -> str:
-    # nkeys wipes the buffer it is given, so it gets one of its own.
-    return str(nkeys.from_seed(bytearray(seed.encode())).public_key.decode())
-
-
-def write_secret(path: Path, text: str) -> None:
-    """Replace a file as a whole; only the owner can read it."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")  # mode 0600
-    with os.fdopen(handle, "w") as file:
-        file.write(text)
-    os.replace(temporary, path)
+        write_secret(self._auth, json.dumps({"system": system_key, "principals": rows(principals)}, indent=1))

@@ -20,12 +20,13 @@ from jsnats.sdk import Connection, NoResponders, open_connection
 
 from ._archive import Contents, check, read
 from ._backup import Progress
-from ._lab_dir import BROKER, LabDir, Settings
+from ._lab_dir import BROKER, LabDir
 from ._lock import running
 from ._restore import restore_streams
 from ._run import free_port, settings_for
 from ._serve_scheduler import SCHEDULER_NAME
 from ._server import BrokerProcess
+from ._settings import Settings
 
 LOOPBACK, LOCK = "127.0.0.1", "restore.lock"
 MEMORY = "256MiB"

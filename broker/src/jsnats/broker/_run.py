@@ -13,10 +13,11 @@ from jsnats.schemas import ADMIN, SCHEDULER, ConfigurationError
 from jsnats.sdk import Context
 
 from ._ensure import default_total
-from ._lab_dir import BROKER, LabDir, Settings
+from ._lab_dir import BROKER, LabDir
 from ._serve_scheduler import SCHEDULER_NAME
 from ._server import BrokerProcess, reachable
 from ._services import admins_of, provision, serving
+from ._settings import Settings
 
 
 class Broker:

@@ -295,7 +295,7 @@ def _add_mqtt(lab: LabDir, role: Role, name: str, output: Path | None) -> None:
 
 
 def _add_site(lab: LabDir, name: str, output: Path | None) -> None:
-    from ._lab_dir import write_secret
+    from ._lab_files import write_secret
 
     leaf = lab.add_site(name)
     if output:

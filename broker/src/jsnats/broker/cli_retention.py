@@ -11,7 +11,8 @@ import typer
 from .cli import Dir, Json, broker_app, one_line_errors, print_json, refuse
 
 if TYPE_CHECKING:
-    from ._lab_dir import LabDir, Settings
+    from ._lab_dir import LabDir
+    from ._settings import Settings
 
 
 @broker_app.command()

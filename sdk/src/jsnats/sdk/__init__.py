@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from ._duration import duration_text, parse_duration
     from ._events import StoredEvent, store_event
     from ._follow import Delivered, follow
-    from ._lab import AsyncLab, Job, Lab, connect, connect_async
+    from ._job import Job
+    from ._lab import AsyncLab, connect_async
+    from ._lab_sync import Lab, connect
     from ._lasting import Subscription
     from ._lease import AsyncLease
     from ._lease_desk import LeaseDesk
@@ -77,7 +79,9 @@ _WHERE = {
     "_duration": ("duration_text", "parse_duration"),
     "_duplex": ("BlockingStream", "DuplexStream", "StreamReset"),
     "_moment": ("Duration", "moment_of", "seconds_of", "signed_seconds"),
-    "_lab": ("AsyncLab", "Job", "Lab", "connect", "connect_async"),
+    "_job": ("Job",),
+    "_lab": ("AsyncLab", "connect_async"),
+    "_lab_sync": ("Lab", "connect"),
     "_lease": ("AsyncLease",),
     "_lease_desk": ("LeaseDesk",),
     "_lease_sync": ("Lease",),

@@ -1,16 +1,16 @@
 """The lab as a client sees it: which exporters there are, and the tree of each as clients.
 
-`connect()` for scripts and the shell, `connect_async()` for asyncio; both give the same things.
+For asyncio, by `connect_async()`; `_lab_sync.py` gives the same things to scripts and the shell.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from jsnats.schemas import (
     EVENTS,
@@ -22,23 +22,19 @@ from jsnats.schemas import (
     PRESENCE,
     TREE,
     ConfigurationError,
-    ExporterOffline,
     InterfaceRecord,
     LinkRecord,
     LogRecord,
     MethodNotFound,
-    OutcomeUnknown,
     StreamSpec,
     TreeRecord,
     check_name,
-    ctl_subject,
     interface_key,
     link_key,
     tree_key,
 )
 
-from ._bridge import Bridge, shared_bridge
-from ._broker_errors import NoResponders
+from ._bridge import Bridge
 from ._buckets import Record, is_gone, last_record
 from ._bulk import Bulk
 from ._caller import Caller
@@ -46,9 +42,8 @@ from ._claim import Claim, read_claim
 from ._connection import Connection, open_connection
 from ._context import Context, find_context
 from ._events import StoredEvent, events_filter, read_events
-from ._iterate import iterate
+from ._job import Job
 from ._lease import AsyncLease
-from ._lease_sync import Lease
 from ._lease_wanted import LeaseOptions, wanted
 from ._logs import follow_logs, logs_filter
 from ._mirror import mirrored
@@ -57,13 +52,11 @@ from ._results import AsyncResults, ResultStream
 from ._since import Since
 from ._snapshot import ExporterInfo, LeaseInfo, Snapshot, WaitInfo
 from ._stored import beginning
-from ._sync import drain
 
 if TYPE_CHECKING:
     from jsnats.client import Channel, DriverClient
 
     from ._blobs import Blobs
-    from ._blobs_sync import BlockingBlobs
     from ._duplex import DuplexStream
 
 
@@ -239,177 +232,20 @@ class AsyncLab:
         await self.connection.close()
 
 
-class Job:
-    """A detached call of ours."""
-
-    def __init__(self, lab: AsyncLab, exporter: str, call: str) -> None:
-        self.lab = lab
-        self.exporter = exporter
-        self.call = call
-
-    async def attach(self) -> AsyncResults:
-        """Read its items from the first one kept, then follow. Iterating raises what the call raised."""
-        results = AsyncResults()
-        results.stream = self._stream(results.sink)
-        await results.stream.attach(self.call)
-        return results
-
-    def _stream(self, sink: Any) -> ResultStream:
-        return ResultStream(self.lab.caller, self.exporter, "", "job", b"", sink)
-
-    def items(self) -> Iterator[Any]:
-        """As `attach`, for sync code."""
-        bridge = self.lab.bridge
-        if bridge is None:
-            raise RuntimeError("use `await job.attach()` on an AsyncLab")
-        return drain(bridge, self._stream, lambda stream: stream.attach(self.call))
-
-    async def cancel(self) -> str:
-        """End it; return the state it was in. Raises OutcomeUnknown if the exporter does not know it."""
-        return await self._ask("cancel")
-
-    async def state(self) -> str:
-        """`running` or `done`. Raises OutcomeUnknown if the exporter does not know it."""
-        return await self._ask("probe")
-
-    async def _ask(self, verb: str) -> str:
-        connection = self.lab.connection
-        subject = ctl_subject(self.exporter, connection.token, self.call)
-        answer = None
-        while answer is None:
-            await connection.wait_connected()
-            try:
-                answer = await self.lab.caller.probe(subject, verb)
-            except (NoResponders, TimeoutError):
-                raise ExporterOffline(f"exporter {self.exporter!r} is offline: see `jsnats ls`") from None
-        state = str(answer.get("state", "unknown"))
-        if state == "unknown":
-            raise OutcomeUnknown(f"exporter {self.exporter!r} does not know that call")
-        return state
-
-
-class Lab:
-    """A connection to a lab, for sync code. Also a context manager."""
-
-    def __init__(self, inner: AsyncLab, bridge: Bridge) -> None:
-        self.inner = inner
-        self._bridge = bridge
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
-
-    @property
-    def user(self) -> str:
-        """Who we are in this lab."""
-        return self.inner.user
-
-    @cached_property
-    def blobs(self) -> BlockingBlobs:
-        """The files of the lab."""
-        from ._blobs_sync import BlockingBlobs
-
-        return BlockingBlobs(self.inner.blobs, self._bridge)
-
-    def exporters(self) -> list[ExporterInfo]:
-        """All exporters the lab knows, by name, present or not."""
-        return self._bridge.run(self.inner.exporters())
-
-    def leases(self) -> list[LeaseInfo]:
-        """Leases that are held, and bookings."""
-        return self._bridge.run(self.inner.leases())
-
-    def queue(self) -> list[WaitInfo]:
-        """All who wait for exporters, in the order in which they are served."""
-        return self._bridge.run(self.inner.queue())
-
-    def lease(
-        self, *selectors: str, on_wait: Callable[[WaitInfo], None] | None = None, **options: Unpack[LeaseOptions]
-    ) -> Lease:
-        """A lease of one exporter for each selector, to be used as `with`; see `LeaseOptions`.
-
-            with lab.lease("board=rpi4,site!=paris", duration="30m") as bench:
-                bench.dut.power.on()
-
-        `on_wait` is told the place in the queue whenever it changes, from another thread.
-        """
-        return self._bridge.run(self._lease(selectors, on_wait, options))
-
-    async def _lease(self, selectors: Any, on_wait: Any, options: Any) -> Lease:
-        return Lease(self.inner.lease(*selectors, on_wait=on_wait, **options), self._bridge)
-
-    def exporter(self, name: str) -> DriverClient:
-        """The root of an exporter's tree: `lab.exporter("bench-1").dut.power.on()`."""
-        return self._bridge.run(self.inner.exporter(name))
-
-    def open(self, name: str) -> tuple[TreeRecord, Channel]:
-        """What an exporter has published, and what its clients call through."""
-        return self._bridge.run(self.inner.open(name))
-
-    def tree(self, exporter: str) -> TreeRecord:
-        """What an exporter has published."""
-        return self._bridge.run(self.inner.tree(exporter))
-
-    def interface(self, digest: str) -> InterfaceRecord:
-        """The interface with that SHA-256."""
-        return self._bridge.run(self.inner.interface(digest))
-
-    def events(
-        self,
-        *,
-        exporter: str = "",
-        type: str = "",  # noqa: A002 - the word that CloudEvents has for it
-        since: Since = None,
-        follow: bool = False,
-    ) -> Generator[StoredEvent, None, None]:
-        """As `AsyncLab.events`; what comes is what comes after this call: `for event in lab.events(follow=True)`."""
-        subject, connection = events_filter(exporter, type), self.inner.connection
-        begin = self._bridge.run(beginning(connection, EVENTS.name, subject, since, following=follow))
-        return iterate(self._bridge, read_events(connection, subject, begin, following=follow))
-
-    def logs(
-        self, exporter: str, *, path: str = "", since: Since = None, follow: bool = False
-    ) -> Generator[LogRecord, None, None]:
-        """As `AsyncLab.logs`; what comes is what comes after this call."""
-        subject, connection = logs_filter(exporter), self.inner.connection
-        begin = self._bridge.run(beginning(connection, LOGS.name, subject, since, following=follow))
-        return iterate(self._bridge, follow_logs(connection, exporter, path, begin, following=follow))
-
-    def job(self, job_id: str) -> Job:
-        """A call that runs, or ran, without its caller; read it with `.items()`."""
-        return self.inner.job(job_id)
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._bridge.run(self.inner.close())
-
-
-def connect(
-    url: str | None = None, *, context: Context | str | os.PathLike[str] | None = None, timeout_s: float = 5.0
-) -> Lab:
-    """Connect to a lab. Without arguments: JSNATS_CONTEXT, JSNATS_URL, the context of a running `jsnats up`.
-
-    Raises BrokerUnreachable, AccessDenied, ConfigurationError.
-    """
-    bridge = shared_bridge()
-    return Lab(bridge.run(_open(url, context, timeout_s, bridge)), bridge)
-
-
 @asynccontextmanager
 async def connect_async(
     url: str | None = None, *, context: Context | str | os.PathLike[str] | None = None, timeout_s: float = 5.0
 ) -> AsyncIterator[AsyncLab]:
     """As `connect`, for `async with`."""
-    lab = await _open(url, context, timeout_s, None)
+    lab = await open_lab(url, context, timeout_s, None)
     try:
         yield lab
     finally:
         await lab.close()
 
 
-async def _open(url: str | None, context: Any, timeout_s: float, bridge: Bridge | None) -> AsyncLab:
+async def open_lab(url: str | None, context: Any, timeout_s: float, bridge: Bridge | None) -> AsyncLab:
+    """Connect, as `connect` says; sync code reaches it over the bridge."""
     chosen = context if isinstance(context, Context) else find_context(url, context)
     connection = await open_connection(chosen, name=f"client {chosen.name}", timeout_s=timeout_s)
     return AsyncLab(connection, bridge)

@@ -1,0 +1,30 @@
+"""Files of a lab's directory: JSON that somebody may have damaged, and secrets."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from jsnats.schemas import ConfigurationError
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """What a file of the directory holds. Raises ConfigurationError for a directory that is no lab."""
+    try:
+        data: dict[str, Any] = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise ConfigurationError(f"there is no lab in {path.parent}: `jsnats auth init` makes one") from None
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"cannot read {path}: {error}") from error
+    return data
+
+
+def write_secret(path: Path, text: str) -> None:
+    """Replace a file as a whole; only the owner can read it."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")  # mode 0600
+    with os.fdopen(handle, "w") as file:
+        file.write(text)
+    os.replace(temporary, path)
