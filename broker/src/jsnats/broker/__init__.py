@@ -26,8 +26,8 @@
     _absence.py   exporters that went without a word
     _outbox.py    the scheduler's events
     _run.py       all of it together: `run_broker`
-    cli.py        `jsnats broker` and `jsnats auth`, with cli_backup.py and cli_retention.py; cli_scheduler.py
-                  `jsnats scheduler`
+    cli.py        `jsnats broker` and `jsnats auth`, with cli_outside.py, cli_backup.py and cli_retention.py;
+                  cli_scheduler.py `jsnats scheduler`
     testing.py    a broker for the tests of every part
 
 It is a layer of its own so that a client installs none of it. Names load on first use, because the `jsnats` command

@@ -32,7 +32,7 @@ PolicyFile = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
-_SYNC_HELP = "How often data is forced onto the disk: 10s, or always, against the loss of power."
+SYNC_HELP = "How often data is forced onto the disk: 10s, or always, against the loss of power."
 _AS_BEFORE = "127.0.0.1, or as before"
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
@@ -64,7 +64,7 @@ def run(
     mqtt: Annotated[
         int | None, typer.Option(metavar="PORT", help="Also listen for MQTT there: see `jsnats auth add --mqtt`.")
     ] = None,
-    sync: Annotated[str | None, typer.Option(help=_SYNC_HELP, show_default="2m, or as before")] = None,
+    sync: Annotated[str | None, typer.Option(help=SYNC_HELP, show_default="2m, or as before")] = None,
 ) -> None:
     """Run the broker until Ctrl-C, with JetStream, roles and streams, and with its store of files and its scheduler.
 
@@ -78,109 +78,15 @@ def run(
     with one_line_errors():
         asyncio.run(
             _serve(
-                directory, listen=listen, port=port, total_bytes=_bytes(store_size), policy=policy, mqtt=mqtt, sync=sync
+                directory,
+                listen=listen,
+                port=port,
+                total_bytes=parse_bytes(store_size),
+                policy=policy,
+                mqtt=mqtt,
+                sync=sync,
             )
         )
-
-
-@broker_app.command()
-def config(
-    directory: Dir = None,
-    cluster: Annotated[
-        str,
-        typer.Option(
-            metavar="A,B,C", help="The servers: HOST, HOST:PORT or HOST:PORT:ROUTES.", show_default="this host"
-        ),
-    ] = "",
-    listen: Annotated[str, typer.Option(help="Address to listen on, at each server.")] = "0.0.0.0",
-    store: Annotated[
-        str, typer.Option(metavar="DIR", help="Where a server keeps its data, in a folder of its name.")
-    ] = "/data",
-    store_size: Annotated[str, typer.Option(help="Bytes to store at most: 500M, 10G.")] = "10G",
-    monitor: Annotated[int, typer.Option(metavar="PORT", help="Also answer monitoring by HTTP there.")] = 0,
-    mqtt: Annotated[int, typer.Option(metavar="PORT", help="Also listen for MQTT there.")] = 0,
-    websocket: Annotated[int, typer.Option(metavar="PORT", help="Also listen for websockets there.")] = 0,
-    sync: Annotated[str, typer.Option(help=_SYNC_HELP, show_default="2m")] = "",
-    leafnodes: Annotated[
-        int, typer.Option(metavar="PORT", help="Be a hub: sites dial in there, see `jsnats auth add site`.")
-    ] = 0,
-    leaf: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Be a site: the file that `jsnats auth add site` made.")
-    ] = None,
-) -> None:
-    """Write the configuration of nats-servers that something else runs: containers, systemd, a cluster of three.
-
-    It is in conf/ of the lab: a file for each server, and accounts.conf, which belongs beside each of them. Run them as
-    `nats-server -c NAME.conf`, and `jsnats broker serve` beside them.
-
-    Example: jsnats broker config --cluster nats1,nats2,nats3 --store-size 100G
-    """
-    import socket
-
-    from jsnats.schemas import SCHEDULER
-
-    from ._lab_dir import LabDir
-    from ._outside import Outside, new_password, parse_nodes
-    from ._serve_scheduler import SCHEDULER_NAME
-    from ._sites import Leaf
-
-    with one_line_errors():
-        lab = LabDir(directory)
-        lab.add(SCHEDULER, SCHEDULER_NAME)
-        if leaf:
-            lab.join(Leaf.load(leaf))
-        size = _bytes(store_size) or 0
-        known = lab.outside()
-        outside = Outside(
-            nodes=parse_nodes(cluster or socket.gethostname()),
-            listen=listen,
-            store=store,
-            max_file=size * 2 if leafnodes else size * 5 // 4,  # copies of sites need room
-            monitor=monitor,
-            mqtt=mqtt,
-            websocket=websocket,
-            sync=sync,
-            leafnodes=leafnodes,
-            password=known.password if known else new_password(),
-        )
-        for path in lab.configure_outside(outside, size):
-            typer.echo(str(path))
-
-
-@broker_app.command()
-def serve(
-    directory: Dir = None,
-    policy: PolicyFile = None,
-) -> None:
-    """Serve beside the servers of `jsnats broker config` until Ctrl-C: make the streams, keep the files, grant leases.
-
-    A broker that is not there yet is waited for.
-
-    Example: jsnats broker serve --dir /srv/lab
-    """
-    from ._lab_dir import LabDir
-    from ._services import serving_lab
-    from .cli_scheduler import serve_until_signal
-
-    with one_line_errors():
-        lab = LabDir(directory)
-        url = lab.settings().url
-        serve_until_signal(lambda: serving_lab(lab, policy=policy), f"serving    the lab in {lab.path} at {url}")
-
-
-@broker_app.command("reload")
-def reload_configuration(directory: Dir = None) -> None:
-    """Make the servers of `jsnats broker config` read their files again, and print the names of those that did.
-
-    `jsnats auth add` and `revoke` do so by themselves; this is for files that had to be copied to other hosts first.
-
-    Example: jsnats broker reload
-    """
-    from ._lab_dir import LabDir
-
-    with one_line_errors():
-        for name in LabDir(directory).reload_outside():
-            typer.echo(name)
 
 
 @broker_app.command("df")
@@ -347,7 +253,8 @@ def one_line_errors() -> Iterator[None]:
         raise typer.Exit(error.exit_code) from None
 
 
-def _bytes(text: str) -> int | None:
+def parse_bytes(text: str) -> int | None:
+    """Read `500M`, None for nothing. Raises ConfigurationError."""
     if not text:
         return None
     number, unit = (text[:-1], text[-1].upper()) if text[-1].isalpha() else (text, "")
@@ -381,4 +288,5 @@ def print_json(value: Any) -> None:
     typer.echo(json.dumps(value, indent=1))
 
 
-from . import cli_backup as _backup, cli_retention as _retention  # noqa: E402, F401 - they take the options above
+# They take the options above.
+from . import cli_backup as _backup, cli_outside as _outside, cli_retention as _retention  # noqa: E402, F401
