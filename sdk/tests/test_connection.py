@@ -3,9 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import itertools
+import socket
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import pytest
 
 from jsnats.common.utils import session_broker
-from jsnats.sdk import Message, open_connection
+from jsnats.schemas import BrokerUnreachable
+from jsnats.sdk import Context, Message, open_connection
+
+
+@contextmanager
+def nothing_left() -> Iterator[None]:
+    """What is done here leaves no socket that only the garbage collector closes."""
+    gc.collect()
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        yield
+        gc.collect()
+    assert not [str(each.message) for each in found]
 
 
 async def test_a_task_cancelled_at_any_moment_of_a_connection_ends_cancelled() -> None:
@@ -75,3 +96,86 @@ async def test_large_and_small_messages_arrive_in_order() -> None:
         assert seen == [bytes([number]) for number in range(40)]
     finally:
         await connection.close()
+
+
+async def cancelled_twice(context: Context, first: int, second: int) -> None:
+    """Open and close, cancelled after so many steps and again after so many more."""
+
+    async def work() -> None:
+        connection = await open_connection(context)
+        await connection.close()
+
+    task = asyncio.create_task(work())
+    for steps in (first, second):
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        task.cancel()
+    async with asyncio.timeout(10):
+        await asyncio.wait({task})
+    assert task.cancelled() or task.exception() is None  # it was ready before
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+@pytest.mark.parametrize("silent", [False, True])
+def test_a_connection_that_is_cancelled_while_it_opens_leaves_nothing(silent: bool) -> None:
+    """Once or twice, wherever: at a broker, and at one that takes connections and says nothing."""
+    context = session_broker().context("tester")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        if silent:
+            context = replace(context, url=f"nats://127.0.0.1:{server.getsockname()[1]}")
+        for first, second in itertools.product(range(8 if silent else 25), (0, 1, 3)):
+            with nothing_left():
+                asyncio.run(cancelled_twice(context, first, second))
+
+
+async def test_attempts_to_come_back_leave_no_sockets() -> None:
+    """A broker that takes connections before it can serve them is tried again, and each of them is closed."""
+    context = session_broker().context("tester")
+    broker = context.url.removeprefix("nats://").split(":")
+    refused, back = 0, asyncio.Event()
+
+    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal refused
+        if pipes and refused < 3:
+            refused += 1
+            writer.write(b"wait\r\n")
+        else:
+            upstream = await asyncio.open_connection(*broker)
+            pipes.append((writer, upstream[1]))
+            await asyncio.gather(pump(reader, upstream[1]), pump(upstream[0], writer))
+            upstream[1].close()
+        writer.close()
+
+    async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        while data := await source.read(65536):
+            sink.write(data)
+        sink.close()
+
+    async def told() -> None:
+        back.set()
+
+    pipes: list[tuple[asyncio.StreamWriter, asyncio.StreamWriter]] = []
+    server = await asyncio.start_server(relay, "127.0.0.1", 0)
+    with nothing_left():
+        connection = await open_connection(
+            replace(context, url=f"nats://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        )
+        connection.on_reconnect.append(told)
+        for end in pipes[0]:
+            end.transport.abort()
+        async with asyncio.timeout(20):
+            await back.wait()
+        assert refused == 3
+        await connection.close()
+        for end in pipes[1]:
+            end.close()
+            await end.wait_closed()
+        server.close()
+        await server.wait_closed()
+
+
+@pytest.mark.parametrize(("url", "why"), [("nats://127.0.0.1:x", "invalid connect url"), ("nats://:1", "hostname")])
+async def test_an_address_that_is_none_is_one_error(url: str, why: str) -> None:
+    """It says what is wrong with it."""
+    with pytest.raises(BrokerUnreachable, match=why):
+        await open_connection(replace(session_broker().context("tester"), url=url))

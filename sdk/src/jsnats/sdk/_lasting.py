@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from typing import Any
 
@@ -91,7 +91,13 @@ class LastingConnection:
         """Make the first connection. Raises BrokerUnreachable or AccessDenied within `timeout_s`."""
         await self._connect(self._client, timeout_s)
         self._established = True
-        await self._keep(self.replies.subject, lambda client: client.listen(self.replies.subject, self.replies.deliver))
+        try:
+            await self._keep(
+                self.replies.subject, lambda client: client.listen(self.replies.subject, self.replies.deliver)
+            )
+        except BaseException:
+            await self.close()
+            raise
         self.connected.set()
 
     async def _connect(self, client: HeaderClient, timeout_s: float) -> None:
@@ -102,15 +108,21 @@ class LastingConnection:
         try:
             await asyncio.wait({attempt, failed}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
             if not attempt.done() or attempt.exception():
-                raise self._why()
+                raise self._why(attempt.exception() if attempt.done() else None)
         except BaseException:
-            attempt.cancel()
-            await asyncio.wait({attempt})
-            await client.close()
+            await undisturbed(self._give_up(attempt, client))
             raise
         finally:
             failed.cancel()
         self.max_payload = client.max_payload
+
+    @staticmethod
+    async def _give_up(attempt: asyncio.Future[None], client: HeaderClient) -> None:
+        """Leave nothing of an attempt: no task, no socket."""
+        while not attempt.done():
+            attempt.cancel()  # again: nats-py's wait_for, on Python 3.11, forgets one that comes with its answer
+            await asyncio.wait({attempt}, timeout=0.1)
+        await client.close()
 
     async def _dial(self, client: HeaderClient) -> None:
         seed = self.context.seed
@@ -135,10 +147,10 @@ class LastingConnection:
             closed_cb=partial(self._on_closed, client),
         )
 
-    def _why(self) -> BrokerError:
+    def _why(self, ended_by: BaseException | None) -> BrokerError:
         # The broker closes right after its refusal, so the refusal may be followed by a reset.
         refused = next((each for each in self._errors if is_refusal(each)), None)
-        error = refused or (self._errors[-1] if self._errors else None)
+        error = ended_by or refused or (self._errors[-1] if self._errors else None)
         if refused:
             return self._access_denied()
         if isinstance(error, OSError) or error is None:
@@ -155,7 +167,7 @@ class LastingConnection:
         for task in list(self._tasks):
             task.cancel()
         self.replies.fail(BrokerUnreachable("the connection was closed"))
-        await self._client.close()
+        await undisturbed(self._client.close())
 
     async def wait_connected(self) -> None:
         """Wait for the broker to be there. Raises BrokerUnreachable after OUTAGE_S, AccessDenied if it locks us out."""
@@ -203,7 +215,7 @@ class LastingConnection:
         """Our credential was accepted once and is not any more: say so, and try again from time to time."""
         self._refused.set()
         self.replies.fail(self._access_denied())
-        self.spawn(self._client.close())  # nats-py would knock five times a second, leaving a socket each time
+        self.spawn(self._client.close())  # nats-py would knock five times a second
 
     def _access_denied(self) -> AccessDenied:
         return AccessDenied(f"the broker at {self.context.url} does not accept the credential of {self.context.name!r}")
@@ -272,3 +284,17 @@ class LastingConnection:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception():
             log.error("%s: a background task failed", self.name, exc_info=task.exception())
+
+
+async def undisturbed(clean_up: Coroutine[Any, Any, None]) -> None:
+    """Run a short clean-up to its end, whoever is cancelled meanwhile; that cancellation is raised then."""
+    running = asyncio.ensure_future(clean_up)
+    cancelled: asyncio.CancelledError | None = None
+    while not running.done():
+        try:
+            await asyncio.wait({running})
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled:
+        raise cancelled
+    running.result()

@@ -1,11 +1,12 @@
-"""The NATS client of nats-py with six changes.
+"""The NATS client of nats-py with seven changes.
 
 It keeps the last of two headers with one name. The inbound check must know of the first, or a sender could put a
 stream's stamp beside the broker's own: here equal names are joined by a comma, so the value matches nothing.
 A message with headers is made in one piece, which takes a third of the time. Its flush() is no barrier. And it swallows
 a cancellation in publish() and flush(): a task cancelled there went on for ever. For bytes of two-way streams there is
 a way past its queues and tasks, which cost more than the socket: `push` writes at once, `listen` delivers in the read
-loop. And a server that is silent is left: nats-py waits, for ever, until it has taken what was written to it.
+loop. A server that is silent is left: nats-py waits, for ever, until it has taken what was written to it. And the
+socket of an attempt that failed is closed, which nats-py forgets.
 """
 
 from __future__ import annotations
@@ -137,7 +138,13 @@ class HeaderClient(Client):
         self._abort()
         await super()._attempt_reconnect()
 
+    async def _connect_to_server(self, s: Any) -> None:
+        self._abort()  # of an attempt that failed: nats-py forgets its socket
+        await super()._connect_to_server(s)
+
     async def _close(self, status: int, do_cbs: bool = True) -> None:
+        if self._flush_queue is None:
+            return  # connect() has not come that far, and nats-py asserts that it has
         hurry = asyncio.get_running_loop().call_later(CLOSE_S, self._abort)
         try:
             await super()._close(status, do_cbs)
