@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, strategies as st
 
-from jsnats.schemas import InvalidName, check_name, escape_user, is_user_token, unescape_user
+from jsnats.schemas import InvalidName, check_name, escape_user, is_user_token, unescape_user, with_names
 
 ESCAPED = [
     ("ann", "ann"),
@@ -39,6 +39,12 @@ def test_escape(name: str, token: str) -> None:
     """Each byte of a user name outside the alphabet becomes =XX in upper-case hex, and comes back."""
     assert escape_user(name) == token
     assert unescape_user(token) == name
+
+
+def test_users_by_name() -> None:
+    """In fields for people, users are names; what else looks like a token stays."""
+    fields = {"holder": "ann=40hub", "co_holders": ["bob=2E"], "by": "", "end": 1.5, "note": "a=40b", "to": None}
+    assert with_names(fields) == fields | {"holder": "ann@hub", "co_holders": ["bob."]}
 
 
 @pytest.mark.parametrize("name", ["", "lab", "x" * 127, "é" * 64])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import signal
@@ -31,7 +32,7 @@ EITHER = "name in (b1, b2)"
 def broker() -> Iterator[TestBroker]:
     """A broker with a scheduler, two exporters, and three users."""
     with running_broker() as broker, ExitStack() as stack:
-        for name in ("alice", "bob", "carol"):
+        for name in ("alice", "bob", "carol", "dan@corp.example"):
             broker.add("user", name)
         for name in BOARDS:
             broker.add("exporter", name)
@@ -445,6 +446,22 @@ def test_commands_of_leases(jsnats: Command, lab: Lab) -> None:
     assert jsnats("lease", "release", id_[:6], "--reason", "enough", user="broker").returncode == 0
     assert jsnats("lease", "show", id_[:6]).returncode == 2
     assert jsnats("queue").stderr == "nobody waits\n"
+
+
+def test_users_are_shown_by_their_names(jsnats: Command, lab: Lab) -> None:
+    """Not as they stand in subjects: by requests, lists, events and the history, in words and as JSON."""
+    dan = "dan@corp.example"
+    id_ = jsnats("lease", "create", "-l", "name=b1", user=dan).stdout.split()[0]
+    shared = json.loads(jsnats("lease", "share", id_, "erna@home", "--json", user=dan).stdout)
+    assert shared["co_holders"] == ["erna@home"]
+    assert json.loads(jsnats("lease", "transfer", id_, "zoë", "--json", user=dan).stdout)["holder"] == "zoë"
+    assert jsnats("lease", "release", id_, user="broker").returncode == 0
+    until(lambda: jsnats("history", "b1").stdout.count("the lease of zoë ended"))
+    for words in (("events", "b1"), ("events", "b1", "--json"), ("history", "b1"), ("history", "b1", "--json")):
+        told = jsnats(*words).stdout
+        assert dan in told
+        assert "=40" not in told
+    assert "dan@corp.example shares it with erna@home" in jsnats("events", "b1").stdout
 
 
 def test_a_create_that_is_killed_while_it_waits(broker: TestBroker, lab: Lab, lab_of: Callable[[str], Lab]) -> None:

@@ -103,7 +103,7 @@ def test_a_visitor_works_at_the_site(link: Link, ann: Lab, bob: Lab, tmp_path: P
     image = tmp_path / "image"
     image.write_bytes(b"x" * 700_000)
     assert ann.blobs.put(image).owner == "ann@hub"
-    until(lambda: [each.data["holder"] for each in ann.events(type="lease.ended")] == ["ann=40hub"])
+    until(lambda: [each.data["holder"] for each in ann.events(type="lease.ended")] == ["ann@hub"])
     until(lambda: same_history(ann, bob))
 
 

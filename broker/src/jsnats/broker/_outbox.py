@@ -7,7 +7,7 @@ import logging
 from collections import deque
 from typing import Any
 
-from jsnats.schemas import LAB_SOURCE, BrokerError, Event, InvalidName
+from jsnats.schemas import LAB_SOURCE, BrokerError, Event, InvalidName, with_names
 from jsnats.sdk import ApiError, Connection, store_event
 
 log = logging.getLogger("jsnats.scheduler")
@@ -26,9 +26,12 @@ class Outbox:
         self.idle = asyncio.Event()
 
     def put(self, type_: str, *sources: str, time: float, **data: Any) -> None:
-        """Something happened, once for each of the exporters `sources`, or to the lab if none is named."""
+        """Something happened, once for each of the exporters `sources`, or to the lab if none is named.
+
+        Users in `data` are tokens, as in records.
+        """
         for source in sources or (LAB_SOURCE,):
-            self._kept.append(Event(source=source, type=type_, time=time, data=data))
+            self._kept.append(Event(source=source, type=type_, time=time, data=with_names(data)))
         if len(self._kept) > MAX_KEPT:
             log.warning("%d events were dropped: the broker is away for too long", len(self._kept) - MAX_KEPT)
             while len(self._kept) > MAX_KEPT:

@@ -75,7 +75,17 @@ from ._events import LAB_SOURCE, Event, event_subject
 from ._handles import RESOURCE_FORMAT, Handle, blob_handle, is_handle, parse_handle
 from ._inbound import check_control, check_delivery, check_live, check_request, check_service
 from ._lease_records import BookingRecord, ExporterNote, LeaseEnd, LeaseRecord, LinkRecord, QueueRecord
-from ._names import MAX_DEPTH, MAX_SUBJECT, NAME, RESERVED, check_name, escape_user, is_user_token, unescape_user
+from ._names import (
+    MAX_DEPTH,
+    MAX_SUBJECT,
+    NAME,
+    RESERVED,
+    check_name,
+    escape_user,
+    is_user_token,
+    unescape_user,
+    with_names,
+)
 from ._plan import Board, Fitting, Forecast, Grant, Waiting, assign, choose, fitting, forecast, grants as plan_grants
 from ._records import (
     BLOB_CHUNK,
@@ -344,4 +354,5 @@ __all__ = [
     "up_subject",
     "ups_of",
     "watch_subject",
+    "with_names",
 ]

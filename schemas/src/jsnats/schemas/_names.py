@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 from ._errors import InvalidName
 
@@ -12,6 +14,7 @@ MAX_DEPTH = 8
 MAX_SUBJECT = 512
 
 _USER = re.compile(r"(?:[A-Za-z0-9_-]|=[0-9A-F]{2}){1,126}")
+_USERS = frozenset({"user", "holder", "co_holders", "by", "to"})
 _ESCAPED = re.compile(rb"=([0-9A-F]{2})")
 
 
@@ -43,6 +46,17 @@ def escape_user(name: str) -> str:
 def unescape_user(token: str) -> str:
     """Return the name that `escape_user` made `token` from, for showing to people."""
     return _ESCAPED.sub(lambda m: bytes.fromhex(m[1].decode()), token.encode()).decode(errors="replace")
+
+
+def with_names(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """What an answer or an event says, its users by name for people: in records and requests they are tokens."""
+    return {key: _named(value) if key in _USERS else value for key, value in fields.items()}
+
+
+def _named(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_named(each) for each in value]
+    return unescape_user(value) if isinstance(value, str) else value
 
 
 def is_user_token(token: str) -> bool:

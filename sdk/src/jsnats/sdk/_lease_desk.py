@@ -19,6 +19,7 @@ from jsnats.schemas import (
     error_from_wire,
     headers as h,
     lease_subject,
+    with_names,
 )
 
 from ._broker_errors import NoResponders
@@ -63,8 +64,10 @@ class LeaseDesk:
     async def _ask(
         self, subject: str, fields: dict[str, Any], patience_s: float, answer_s: float = ANSWER_S
     ) -> dict[str, Any]:
-        """Send until there is an answer. Raises CallError, BrokerUnreachable, AccessDenied, BrokerUnfit when there is
-        no scheduler for `patience_s`."""
+        """Send until there is an answer; users in it are names.
+
+        Raises CallError, BrokerUnreachable, AccessDenied, BrokerUnfit when there is no scheduler for `patience_s`.
+        """
         with self._told(subject):
             message = await self._answer(subject, encode_json(fields), patience_s, answer_s)
         answer = decode_json(message.data)
@@ -73,7 +76,7 @@ class LeaseDesk:
             raise error_from_wire(int(code) if code.isdigit() else 0, answer)
         if not isinstance(answer, dict):
             raise ProtocolError(f"the scheduler's answer on {subject} is no map")
-        return answer
+        return with_names(answer)
 
     async def _answer(self, subject: str, body: bytes, patience_s: float, answer_s: float) -> Msg:
         loop = asyncio.get_running_loop()
