@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import subprocess
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -91,6 +95,27 @@ async def test_a_lab_beside_servers_of_somebody_else(tmp_path: Path, count: int)
         with pytest.raises(AccessDenied):
             await open_connection(ann)
         await admin.close()
+
+
+def test_who_is_let_in_while_no_server_is_there_is_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """That is said in one line, after 2 s, also if no name server answers."""
+    lab, answered = LabDir(tmp_path / "lab"), threading.Event()
+    lab.init()
+    lab.configure_outside(outside_at(tmp_path, (Node("nowhere.invalid"), Node("127.0.0.1", free_ports(1)[0]))), STORE)
+
+    def look_up(*_args: object, **_more: object) -> NoReturn:
+        answered.wait(60)
+        raise socket.gaierror
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    begin = time.monotonic()
+    lab.add("user", "ann")
+    assert time.monotonic() - begin < 20
+    answered.set()
+    assert lab.context("ann").name == "ann"
+    assert "stored, but no server answers at" in caplog.text
 
 
 async def test_a_lab_that_runs_its_own_broker_serves_nobody_elses(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@
     _config.py    the text of nats-server's configuration: pure
     _lab_dir.py   the directory of a lab, and whom its changes are told; _lab_files.py reads and writes its files
     _principals.py, _settings.py    who is let in, and each one's secret; what the broker was last started with
+    _at_broker.py how commands reach the broker of a directory
     _lock.py      one broker per directory
     _server.py    the process of nats-server: start, watch, restart, stop
     _outside.py, _reload_outside.py    the servers that somebody else runs: their configuration, its reload

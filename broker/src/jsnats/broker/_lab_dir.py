@@ -15,7 +15,6 @@ Files are replaced as a whole; only the owner can read the secrets or enter the 
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import os
@@ -145,7 +144,7 @@ class LabDir:
         outside = self.outside()
         if outside is None:
             raise ConfigurationError(f"the lab in {self.path} runs its broker itself: there is nothing to reload")
-        return asyncio.run(reload_servers(self.system_context(), len(outside.nodes)))
+        return reload_servers(self.system_context(), len(outside.nodes))
 
     # ------------------------------------------------------------------ sites behind a link
 
@@ -286,7 +285,8 @@ class LabDir:
             try:
                 self.reload_outside()
             except BrokerUnreachable:
-                log.warning("%s is written, but no broker was reached to read it: %s", self.conf, outside.url)
+                told = "stored, but no server answers at %s: it counts from their next start, or `jsnats broker reload`"
+                log.warning(told, outside.url)
 
     def _write_conf(self, outside: Outside) -> list[Path]:
         self.conf.mkdir(mode=0o700, exist_ok=True)

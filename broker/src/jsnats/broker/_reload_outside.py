@@ -5,9 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
+import socket
+import threading
+import time
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any
+from urllib.parse import urlsplit
 
-from jsnats.schemas import BrokerError, BrokerUnfit
+from jsnats.schemas import BrokerError, BrokerUnfit, BrokerUnreachable
 from jsnats.sdk import Connection, Context, Message, open_connection
 
 ANSWER_S = 2.0
@@ -15,12 +21,46 @@ ANSWER_S = 2.0
 RELOAD_S = 10.0
 
 
-async def reload_servers(system: Context, expected: int) -> list[str]:
+REACH_S = 2.0
+"""How long a server may take to accept a connection."""
+
+
+def reload_servers(system: Context, expected: int) -> list[str]:
     """Make every server that can be reached read its configuration again; return the names of those that did.
 
     Of `expected` servers those that are down read it when they start. Raises BrokerUnfit with the words of a server
-    that refuses it, BrokerUnreachable if there is none.
+    that refuses it, BrokerUnreachable, within REACH_S, if there is none.
     """
+    reachable = _reachable(system.url.split(","))
+    if not reachable:
+        raise BrokerUnreachable(f"no broker at {system.url}")
+    return asyncio.run(_reload_all(replace(system, url=",".join(reachable)), expected))
+
+
+def _reachable(urls: list[str]) -> list[str]:
+    """Those that take connections.
+
+    Asked in threads that nobody waits for: the name of a host is looked up for 10 s where no name server answers, and
+    nothing can stop that.
+    """
+    found: list[str] = []
+
+    def knock(url: str) -> None:
+        address = urlsplit(url)
+        with suppress(OSError):
+            socket.create_connection((address.hostname or "", address.port or 0), timeout=REACH_S).close()
+            found.append(url)
+
+    threads = [threading.Thread(target=knock, args=(url,), daemon=True) for url in urls]
+    end = time.monotonic() + REACH_S
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(0.0, end - time.monotonic()))
+    return list(found)
+
+
+async def _reload_all(system: Context, expected: int) -> list[str]:
     nc = await open_connection(system, name="jsnats reload")
     try:
         servers = await _servers(nc, expected)

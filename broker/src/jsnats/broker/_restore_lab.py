@@ -16,11 +16,12 @@ from dataclasses import replace as altered
 from pathlib import Path
 
 from jsnats.schemas import SCHEDULER, ConfigurationError
-from jsnats.sdk import Connection, NoResponders, open_connection
+from jsnats.sdk import Connection, NoResponders
 
 from ._archive import Contents, check, read
+from ._at_broker import at_broker
 from ._backup import Progress
-from ._lab_dir import BROKER, LabDir
+from ._lab_dir import LabDir
 from ._lock import running
 from ._restore import restore_streams
 from ._run import free_port, settings_for
@@ -57,8 +58,7 @@ async def restore_lab(
 async def _restore_outside(path: Path, contents: Contents, lab: LabDir, replace: bool, progress: Progress) -> None:
     outside = lab.outside()
     assert outside
-    nc = await open_connection(lab.context(BROKER), name="jsnats broker restore")
-    try:
+    async with at_broker(lab, "restore") as nc:
         await _refuse_served(nc)
         settings = lab.settings()
         await restore_streams(
@@ -71,8 +71,6 @@ async def _restore_outside(path: Path, contents: Contents, lab: LabDir, replace:
             replace=replace,
             progress=progress,
         )
-    finally:
-        await nc.close()
     await asyncio.to_thread(_bring_people, path, contents, lab)
 
 
@@ -141,12 +139,8 @@ async def _fill(path: Path, contents: Contents, lab: LabDir, lock: int, progress
 async def _server(lab: LabDir, lock: int) -> AsyncIterator[Connection]:
     """The server of the lab, where nobody finds it."""
     config = lab.configure(settings_for(lab, LOOPBACK, free_port(LOOPBACK), None, True))
-    async with BrokerProcess(config, lock=lock, memory=MEMORY):
-        nc = await open_connection(lab.context(BROKER), name="jsnats broker restore")
-        try:
-            yield nc
-        finally:
-            await nc.close()
+    async with BrokerProcess(config, lock=lock, memory=MEMORY), at_broker(lab, "restore") as nc:
+        yield nc
 
 
 def _check_target(lab: LabDir, replace: bool) -> None:

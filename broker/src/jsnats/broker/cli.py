@@ -229,16 +229,12 @@ async def _serve(directory: Path | None, **options: Any) -> None:
 
 
 async def _usage(directory: Path | None) -> list[Usage]:
-    from jsnats.sdk import open_connection
-
+    from ._at_broker import at_broker
     from ._ensure import df
-    from ._lab_dir import BROKER, LabDir
+    from ._lab_dir import LabDir
 
-    nc = await open_connection(LabDir(directory).context(BROKER), name="jsnats broker df")
-    try:
+    async with at_broker(LabDir(directory), "df") as nc:
         return await df(nc)
-    finally:
-        await nc.close()
 
 
 @contextmanager

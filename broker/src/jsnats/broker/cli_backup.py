@@ -116,18 +116,13 @@ def _about(contents: Contents, lab: LabDir, aside: Path | None) -> dict[str, Any
 async def _back_up(
     lab: LabDir, output: BinaryIO, without: list[str], creds: bool, progress: Progress
 ) -> tuple[list[Saved], int]:
-    from jsnats.sdk import open_connection
-
     from ._archive import Writer
+    from ._at_broker import at_broker
     from ._backup import back_up
-    from ._lab_dir import BROKER
 
-    nc = await open_connection(lab.context(BROKER), name="jsnats broker backup")
-    try:
+    async with at_broker(lab, "backup") as nc:
         archive: Writer = Writer(output)
         saved = await back_up(lab, nc, archive, without=without, creds=creds, progress=progress)
-    finally:
-        await nc.close()
     return saved, archive.size
 
 
