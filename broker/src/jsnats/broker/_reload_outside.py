@@ -22,7 +22,7 @@ RELOAD_S = 10.0
 
 
 REACH_S = 2.0
-"""How long a server may take to accept a connection."""
+"""How long a server may take to greet who connects."""
 
 
 def reload_servers(system: Context, expected: int) -> list[str]:
@@ -38,7 +38,7 @@ def reload_servers(system: Context, expected: int) -> list[str]:
 
 
 def _reachable(urls: list[str]) -> list[str]:
-    """Those that take connections.
+    """Those that greet who connects.
 
     Asked in threads that nobody waits for: the name of a host is looked up for 10 s where no name server answers, and
     nothing can stop that.
@@ -47,9 +47,12 @@ def _reachable(urls: list[str]) -> list[str]:
 
     def knock(url: str) -> None:
         address = urlsplit(url)
-        with suppress(OSError):
-            socket.create_connection((address.hostname or "", address.port or 0), timeout=REACH_S).close()
-            found.append(url)
+        with (
+            suppress(OSError),
+            socket.create_connection((address.hostname or "", address.port or 0), timeout=REACH_S) as probe,
+        ):
+            if probe.recv(1):  # a frozen server accepts and is silent
+                found.append(url)
 
     threads = [threading.Thread(target=knock, args=(url,), daemon=True) for url in urls]
     end = time.monotonic() + REACH_S
