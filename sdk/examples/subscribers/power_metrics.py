@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 import threading
 import time
-from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from jsnats.common.exceptions import JsnatsError
 from jsnats.sdk import connect
 
 STALE_S = 10.0
@@ -83,5 +84,9 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with suppress(KeyboardInterrupt):
+    try:
         main()
+    except KeyboardInterrupt:
+        pass
+    except JsnatsError as error:
+        sys.exit(f"error: {error}")

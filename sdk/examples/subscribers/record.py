@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import json
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from jsnats.common.exceptions import JsnatsError
 from jsnats.sdk import connect
 
 
@@ -37,5 +37,9 @@ def main(path: Path, kind: str = "") -> None:
 
 
 if __name__ == "__main__":
-    with suppress(KeyboardInterrupt):
+    try:
         main(Path(sys.argv[1]), *sys.argv[2:3])
+    except KeyboardInterrupt:
+        pass
+    except JsnatsError as error:
+        sys.exit(f"error: {error}")

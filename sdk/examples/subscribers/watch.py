@@ -6,8 +6,9 @@ python watch.py
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+import sys
 
+from jsnats.common.exceptions import JsnatsError
 from jsnats.sdk import AsyncLab, connect_async
 
 
@@ -32,5 +33,9 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    with suppress(KeyboardInterrupt):
+    try:
         asyncio.run(main())
+    except KeyboardInterrupt:
+        pass
+    except JsnatsError as error:
+        sys.exit(f"error: {error}")

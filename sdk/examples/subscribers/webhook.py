@@ -15,9 +15,9 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from contextlib import suppress
 from pathlib import Path
 
+from jsnats.common.exceptions import JsnatsError
 from jsnats.sdk import StoredEvent, connect
 
 LONGEST_S = 60.0
@@ -67,5 +67,9 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with suppress(KeyboardInterrupt):
+    try:
         main()
+    except KeyboardInterrupt:
+        pass
+    except JsnatsError as error:
+        sys.exit(f"error: {error}")

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -20,9 +21,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from anyio.from_thread import start_blocking_portal
 
 from jsnats.agent.testing import AgentProcess
-from jsnats.broker.testing import TestBroker, running_broker
+from jsnats.broker import LabDir
+from jsnats.broker._services import serving_lab
+from jsnats.broker.testing import OutsideServer, TestBroker, outside_lab, running_broker
 from jsnats.common.utils import serve, session_broker
 from jsnats.driver import Composite
 from jsnats.schemas import Event
@@ -78,7 +82,7 @@ def told(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
 
 
-def happen(broker: TestBroker, kind: str, count: int = 1) -> list[str]:
+def happen(broker: TestBroker | LabDir, kind: str, count: int = 1) -> list[str]:
     """Store events of `bench`, and return their ids."""
 
     async def store() -> list[str]:
@@ -198,6 +202,37 @@ class _Hook(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         pass
+
+
+def test_a_recorder_waits_for_a_lab_that_is_being_made(tmp_path: Path) -> None:
+    """Without a broker it is one line; with one, and no streams yet, it waits and misses nothing."""
+    lab, out = outside_lab(tmp_path), tmp_path / "events.jsonl"
+    lab.add("viewer", "recorder")
+    lab.add("exporter", "bench")
+    environment = os.environ | {"JSNATS_CONTEXT": str(lab.context_path("recorder"))}
+    command = [str(each) for each in python("record.py", out)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "error: no broker at" in done.stderr
+    server = OutsideServer(lab)
+    server.start()
+    try:
+        until(lambda: _answers(lab.context("broker").url))
+        with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+            assert process.stderr
+            assert "has no streams yet, waiting" in process.stderr.readline()
+            with start_blocking_portal() as portal, portal.wrap_async_context_manager(serving_lab(lab)):
+                until(lambda: bool(happen(lab, "driver.knock")) and bool(told(out)))
+            process.kill()
+    finally:
+        server.kill()
+
+
+def _answers(url: str) -> bool:
+    host, port = url.removeprefix("nats://").split(":")
+    with suppress(OSError), socket.create_connection((host, int(port))):
+        return True
+    return False
 
 
 def test_a_webhook_is_asked_again_until_it_has_taken_an_event(tmp_path: Path, broker: TestBroker) -> None:

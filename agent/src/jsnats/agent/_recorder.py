@@ -38,7 +38,6 @@ STORED_S, LOST_S = 5.0, 2.5
 """After how long an answer is not waited for any more; in a cluster sooner: the leader that had the block is dead."""
 FOREIGN_S = 4.0
 """After a record that somebody else has written under our name: longer than we need to see that we lost the name."""
-_NO_STREAM = 10059
 
 
 Tell = Callable[[str, dict[str, Any], str], None]
@@ -233,7 +232,7 @@ class Recorder(Tap):
                 offset, time_ms = int(headers.get(h.OFFSET, "0")), int(headers.get(h.TIME, "0"))
                 return Last(sequence, offset, time_ms, headers.get(h.MARK, ""), message.data)
         except ApiError as error:
-            if error.code == _NO_STREAM:
+            if error.is_no_stream:
                 raise BrokerUnfit("the broker has no stream for consoles: `jsnats broker run` makes it") from error
             raise
         return None

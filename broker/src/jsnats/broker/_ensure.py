@@ -29,7 +29,6 @@ exporter, every lease and everybody who waits for one is a consumer of the lab's
 
 _NS = 1_000_000_000
 _DUPLICATES_S = 10
-_NO_STREAM = 10059
 _NO_ROOM = (10023, 10028, 10047, 10120)
 _NO_JETSTREAM = (10039, 10076)
 
@@ -102,7 +101,7 @@ async def _present(nc: Connection, spec: StreamSpec) -> dict[str, Any] | None:
     try:
         config: dict[str, Any] = (await nc.api(f"STREAM.INFO.{spec.name}"))["config"]
     except ApiError as error:
-        if error.code != _NO_STREAM:
+        if not error.is_no_stream:
             raise
         return None
     return config
@@ -163,7 +162,7 @@ async def _info(nc: Connection, spec: StreamSpec) -> dict[str, Any]:
     try:
         return await nc.api(f"STREAM.INFO.{spec.name}")
     except ApiError as error:
-        if error.code == _NO_STREAM:
+        if error.is_no_stream:
             raise BrokerUnfit(f"{spec.name} is missing: `jsnats broker run` makes the streams") from error
         raise
 

@@ -32,7 +32,6 @@ from ._transfer_stream import restore_stream
 from ._turn import TURNS
 
 AT_ONCE = 64
-_NO_STREAM = 10059
 _SPECS = {spec.name: spec for spec in STREAMS}
 
 
@@ -100,7 +99,7 @@ async def _state(nc: Connection, spec: StreamSpec) -> dict[str, Any] | None:
         info = await nc.api(f"STREAM.INFO.{spec.name}", {"subjects_filter": f"{TURNS}>"})
         state: dict[str, Any] = info["state"]
     except ApiError as error:
-        if error.code != _NO_STREAM:
+        if not error.is_no_stream:
             raise
         return None
     return state

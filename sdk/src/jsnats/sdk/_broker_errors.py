@@ -38,6 +38,11 @@ class ApiError(BrokerError):
         return self.code in (10071, 10164)
 
     @property
+    def is_no_stream(self) -> bool:
+        """Whether the stream is not there: nobody has made the lab's yet."""
+        return self.code == 10059
+
+    @property
     def is_passing(self) -> bool:
         """Whether a cluster says so only until it has elected a leader."""
         return self.code in _NO_LEADER

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from ._connection import Connection
 from ._follow import Delivered, delivered, follow
 from ._replay import present, replay
 from ._since import Since, moment_of
+
+log = logging.getLogger("jsnats.connection")
 
 RETRY_S = 0.2
 ROUNDING_S = 1e-6
@@ -29,16 +32,22 @@ class Beginning:
 async def beginning(connection: Connection, stream: str, subject: str, since: Since, *, following: bool) -> Beginning:
     """Where to begin: at `since` by the broker's clock; without it at the start, or, when following, at what comes.
 
+    Who follows waits for a lab whose streams are not made yet.
     Raises ConfigurationError, AccessDenied, ApiError, BrokerUnreachable.
     """
     if since is None and not following:
         return Beginning()
+    told = False
     while True:
         try:
             now = await present(connection, stream, subject)
-        except ApiError:
-            if not connection.just_back:  # the stream itself is there a little later than its server
+        except ApiError as error:
+            waited_for = following and error.is_no_stream
+            if not waited_for and not connection.just_back:  # the stream is there a little later than its server
                 raise
+            if waited_for and not told:
+                log.warning("the lab at %s has no streams yet, waiting for them", connection.context.url)
+                told = True
             await asyncio.sleep(RETRY_S)
         else:
             if since is None:
