@@ -10,13 +10,11 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 from churn_child import Child
-from measure import item
 
 from jsnats.broker import LabDir, run_broker
 from jsnats.sdk import AsyncLab, Context, connect_async, put_record
@@ -103,27 +101,9 @@ def name(number: int) -> str:
 
 async def export(creds: Path) -> None:
     """Serve all exporters until killed: a process of its own."""
-    from pydantic.dataclasses import dataclass
+    from bench import Bench
 
     from jsnats.agent import Exporter, Spec
-    from jsnats.driver import Driver, export as exported
-
-    @dataclass(kw_only=True, eq=False)
-    class Bench(Driver):
-        @classmethod
-        def client(cls) -> str:
-            return "jsnats.client.DynamicClient"
-
-        @exported
-        async def ping(self, value: Any) -> Any:
-            """Return `value`."""
-            return value
-
-        @exported
-        async def items(self, count: int) -> AsyncGenerator[dict[str, Any], None]:
-            """Yield `count` readings."""
-            for index in range(count):
-                yield item(index)
 
     async with AsyncExitStack() as stack:
         for number in range(EXPORTERS):

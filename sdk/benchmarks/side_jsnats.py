@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,38 +29,10 @@ HANDOVERS = 50
 
 async def export(context: Context) -> None:
     """Serve until killed."""
-    from pydantic.dataclasses import dataclass
+    from bench import Bench
 
     from jsnats.agent import Exporter, Spec
-    from jsnats.driver import Driver, export as exported
     from jsnats_driver_power.driver import MockPower
-
-    @dataclass(kw_only=True, eq=False)
-    class Bench(Driver):
-        @classmethod
-        def client(cls) -> str:
-            return "jsnats.client.DynamicClient"
-
-        @exported
-        async def ping(self, value: Any) -> Any:
-            """Return `value`."""
-            return value
-
-        @exported
-        async def items(self, count: int) -> AsyncGenerator[dict[str, Any], None]:
-            """Yield `count` readings."""
-            for index in range(count):
-                yield measure.item(index)
-
-        @exported
-        async def sleep(self, seconds: float) -> None:
-            """Take that long."""
-            await asyncio.sleep(seconds)
-
-        @exported
-        async def process(self) -> int:
-            """Number of the exporter's process."""
-            return os.getpid()
 
     async with Exporter(Spec(name=EXPORTER, root=Bench(children={"power": MockPower()})), context) as exporter:
         print("ready", flush=True)
