@@ -19,7 +19,7 @@ class _WithCommand(TyperCommand):
     """What stands behind `--` is the command to run, whatever it looks like."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Take the command off before the parser, which would mix it with our options."""
+        """Take the command off before the parser, which would mix it with our options; it is what `ctx.obj` is then."""
         end = args.index("--") if "--" in args else len(args)
         ctx.obj = args[end + 1 :]
         return super().parse_args(ctx, args[:end])
@@ -29,35 +29,27 @@ class _WithCommand(TyperCommand):
         return [*super().collect_usage_pieces(ctx), "-- COMMAND..."]
 
 
-def shell(
-    selector: Selectors,
-    duration: For = None,
-    priority: Priority = None,
-    wait: Wait = None,
-    no_wait: NoWait = False,
-    note: Note = None,
-    nats: Nats = None,
-    context: ContextFile = None,
-) -> None:
-    """Take exporters, one for each -l, and open a shell in which `j` talks to the first and `jsnats` to all.
+SHELL = """Take exporters, one for each -l, and open a shell in which `j` talks to the first and `jsnats` to all.
 
-    They are given back when the shell ends, or 10 min after this machine was cut off.
+They are given back when the shell ends, or 10 min after this machine was cut off.
 
-    Example: jsnats shell -l board=rpi4 --duration 2h
-    """
-    from jsnats.sdk import SHELL_S
+Example: jsnats shell -l board=rpi4 --duration 2h
+"""
 
-    asked = asked_for(
-        selector, tether_s=SHELL_S, duration=duration, priority=priority, wait=wait, no_wait=no_wait, note=note
-    )
-    raise typer.Exit(_work(asked, [], nats, context))
+RUN = """Take exporters, one for each -l, run a command with them, and exit with its code.
+
+They are given back when it ends, or 30 s after this machine was cut off. If the lease ends before, the command gets
+SIGTERM, 10 s later SIGKILL, and the exit code is 5.
+
+Example: jsnats run -l board=rpi4 --wait 1h -- pytest tests/
+"""
+
+shell, run = typer.Typer(), typer.Typer()
 
 
-run = typer.Typer()
-
-
-@run.command("run", cls=_WithCommand)
-def _run(
+@shell.command("shell", help=SHELL)
+@run.command("run", cls=_WithCommand, help=RUN)
+def _with_exporters(
     ctx: typer.Context,
     selector: Selectors,
     duration: For = None,
@@ -68,22 +60,17 @@ def _run(
     nats: Nats = None,
     context: ContextFile = None,
 ) -> None:
-    """Take exporters, one for each -l, run a command with them, and exit with its code.
-
-    They are given back when it ends, or 30 s after this machine was cut off. If the lease ends before, the command gets
-    SIGTERM, 10 s later SIGKILL, and the exit code is 5.
-
-    Example: jsnats run -l board=rpi4 --wait 1h -- pytest tests/
-    """
     from jsnats.schemas import ConfigurationError
-    from jsnats.sdk import SCRIPT_S
+    from jsnats.sdk import SCRIPT_S, SHELL_S
 
-    if not ctx.obj:
+    command: list[str] | None = ctx.obj
+    if command == []:
         raise ConfigurationError("say what to run: jsnats run -l board=rpi4 -- pytest tests/")
+    tether_s = SCRIPT_S if command else SHELL_S
     asked = asked_for(
-        selector, tether_s=SCRIPT_S, duration=duration, priority=priority, wait=wait, no_wait=no_wait, note=note
+        selector, tether_s=tether_s, duration=duration, priority=priority, wait=wait, no_wait=no_wait, note=note
     )
-    raise typer.Exit(_work(asked, ctx.obj, nats, context))
+    raise typer.Exit(_work(asked, command or [], nats, context))
 
 
 def _work(asked: Wanted, command: list[str], nats: str | None, context: Path | None) -> int:
