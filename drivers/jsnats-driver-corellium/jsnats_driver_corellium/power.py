@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 from typing import Final
 
 from pydantic.dataclasses import dataclass
 
-from jsnats_driver_power.common import PowerReading
-from jsnats_driver_power.driver import VirtualPowerInterface
+from jsnats_driver_power.driver import VirtualPowerInterface, WithoutMeter
 
 from .api import Api
 from .device import Device, Goal, Wanted
@@ -19,7 +18,7 @@ CLOSE_S: Final = 5.0
 
 
 @dataclass(kw_only=True)
-class CorelliumPower(VirtualPowerInterface):
+class CorelliumPower(WithoutMeter, VirtualPowerInterface):
     """Power of a virtual device: `on` creates it when there is none. `changed` is told of each change of its state."""
 
     api: Api
@@ -50,11 +49,6 @@ class CorelliumPower(VirtualPowerInterface):
         """Ask Corellium whether the device is on. Raises as `on`."""
         found = await self._device.find()
         return found is not None and found.state == "on"
-
-    async def read(self) -> AsyncGenerator[PowerReading, None]:
-        """Raise NotImplementedError: a virtual device draws no current."""
-        raise NotImplementedError("a virtual device has no current to measure: is_on() says whether it is on")
-        yield
 
     async def close(self) -> None:
         """Switch off when a lease ends, or destroy.

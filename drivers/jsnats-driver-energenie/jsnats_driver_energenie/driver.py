@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from dataclasses import field
 from typing import Annotated
 
@@ -10,8 +9,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from jsnats.driver import export
-from jsnats_driver_power.common import PowerReading
-from jsnats_driver_power.driver import SwitchInterface
+from jsnats_driver_power.driver import SwitchInterface, WithoutMeter
 
 from .strip import Strip
 
@@ -22,7 +20,7 @@ Timeout = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
 
 
 @dataclass(kw_only=True)
-class EnerGenie(SwitchInterface):
+class EnerGenie(WithoutMeter, SwitchInterface):
     """Socket `slot` of the strip at `host`, counted from 1 as on its case.
 
     `timeout`: seconds for each answer, for a session that somebody else has, and for the socket to follow. The sockets
@@ -54,11 +52,6 @@ class EnerGenie(SwitchInterface):
     def is_on(self) -> bool:
         """Ask the strip whether the socket is on."""
         return self._strip.states()[self.slot - 1]
-
-    @export
-    def read(self) -> Generator[PowerReading, None, None]:
-        """Raise NotImplementedError: the strip has no meter."""
-        raise NotImplementedError("the strip switches and cannot measure: is_on() says whether the socket is on")
 
     def _switch(self, on: bool) -> None:
         self._strip.switch(self.slot, on)

@@ -11,8 +11,7 @@ from typing import Annotated, Literal, Protocol
 from pydantic import Field
 
 from jsnats.driver import Driver, export
-from jsnats_driver_power.common import PowerReading
-from jsnats_driver_power.driver import SwitchInterface
+from jsnats_driver_power.driver import SwitchInterface, WithoutMeter
 
 from .common import Edge, EdgeType
 from .edges import Watcher
@@ -164,7 +163,7 @@ class PinOutput(Driven, DigitalOutputInterface):
         return self._pin.active()
 
 
-class PinSwitch(Driven, SwitchInterface):
+class PinSwitch(Driven, WithoutMeter, SwitchInterface):
     """A relay at a `_pin`: active is on."""
 
     def on(self) -> None:
@@ -178,11 +177,6 @@ class PinSwitch(Driven, SwitchInterface):
     def is_on(self) -> bool:
         """Return whether the pin is active; asking does not drive it."""
         return self._pin.active()
-
-    async def read(self) -> AsyncGenerator[PowerReading, None]:
-        """Raise NotImplementedError: a relay does not measure."""
-        raise NotImplementedError("PowerSwitch cannot measure; is_on() says whether it is on")
-        yield
 
     async def close(self) -> None:
         """Switch off, and release the pin."""

@@ -11,7 +11,7 @@ from .client import PowerClient, SwitchClient, VirtualPowerClient
 from .common import PowerReading
 
 if TYPE_CHECKING:
-    from .driver import MockPower, PowerInterface, SwitchInterface, SyncMockPower, VirtualPowerInterface
+    from .driver import MockPower, PowerInterface, SwitchInterface, SyncMockPower, VirtualPowerInterface, WithoutMeter
 
 __all__ = [
     "MockPower",
@@ -23,6 +23,7 @@ __all__ = [
     "SyncMockPower",
     "VirtualPowerClient",
     "VirtualPowerInterface",
+    "WithoutMeter",
 ]
 
 

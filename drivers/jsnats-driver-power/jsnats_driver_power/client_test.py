@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from jsnats.common.utils import serve
 from jsnats_driver_power.client import SwitchClient, VirtualPowerClient, thin
 from jsnats_driver_power.common import PowerReading
-from jsnats_driver_power.driver import MockPower, SyncMockPower, VirtualPowerInterface
+from jsnats_driver_power.driver import MockPower, SyncMockPower, VirtualPowerInterface, WithoutMeter
 
 
 class Machine(VirtualPowerInterface):
@@ -36,12 +36,8 @@ class Machine(VirtualPowerInterface):
             self.stopped.set()
 
 
-class Relay(Machine):
+class Relay(WithoutMeter, Machine):
     """A switch without a meter."""
-
-    async def read(self) -> AsyncGenerator[PowerReading, None]:
-        raise NotImplementedError("this relay cannot measure")
-        yield
 
 
 @pytest.mark.parametrize("cls", [MockPower, SyncMockPower])
@@ -107,7 +103,7 @@ def test_leaving_the_loop_ends_the_generator():
 
 def test_a_switch_without_a_meter_says_so():
     """NotImplementedError of the driver is NotImplementedError at the client."""
-    with serve(Relay()) as client, pytest.raises(NotImplementedError, match="cannot measure"):
+    with serve(Relay()) as client, pytest.raises(NotImplementedError, match="Relay cannot measure"):
         next(client.read())
 
 

@@ -22,8 +22,8 @@ Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 class PowerInterface(Driver, ABC):
     """Base of drivers that switch power: write `on`, `off` and `read`, with `async def` or with `def`.
 
-    They are exported already, and `cycle` and the end of a lease (`close`) are made of them. A switch that cannot
-    measure raises NotImplementedError from `read`.
+    They are exported already, and `cycle` and the end of a lease (`close`) are made of them. What cannot measure has
+    its `read` from `WithoutMeter`.
     """
 
     @classmethod
@@ -73,6 +73,15 @@ class SwitchInterface(PowerInterface):
     @abstractmethod
     def is_on(self) -> Awaitable[bool] | bool:
         """Ask the switch itself whether it is on: a button beside the board counts."""
+
+
+class WithoutMeter:
+    """The `read` of what cannot measure: `class Relay(WithoutMeter, SwitchInterface)`."""
+
+    def read(self) -> AsyncGenerator[PowerReading, None]:
+        """Raise NotImplementedError: there is no meter."""
+        instead = ": is_on() says whether it is on" if isinstance(self, SwitchInterface) else ""
+        raise NotImplementedError(f"{type(self).__name__} cannot measure{instead}")
 
 
 class VirtualPowerInterface(SwitchInterface):

@@ -1,7 +1,7 @@
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from pathlib import Path
 
@@ -13,10 +13,10 @@ from jsnats.agent import load
 from jsnats.common.utils import serve
 from jsnats.driver import marker_sink, methods_of, progress_sink
 from jsnats_driver_power.common import PowerReading
-from jsnats_driver_power.driver import MockPower, PowerInterface, SyncMockPower, VirtualPowerInterface
+from jsnats_driver_power.driver import MockPower, PowerInterface, SyncMockPower, VirtualPowerInterface, WithoutMeter
 
 
-class AsyncRelay(PowerInterface):
+class AsyncRelay(WithoutMeter, PowerInterface):
     """Writes down what it is told."""
 
     def __post_init__(self):
@@ -29,12 +29,8 @@ class AsyncRelay(PowerInterface):
     async def off(self) -> None:
         self.told.append("off")
 
-    async def read(self) -> AsyncGenerator[PowerReading, None]:
-        raise NotImplementedError("this relay cannot measure")
-        yield
 
-
-class SyncRelay(PowerInterface):
+class SyncRelay(WithoutMeter, PowerInterface):
     """The same with plain functions."""
 
     def __post_init__(self):
@@ -46,9 +42,6 @@ class SyncRelay(PowerInterface):
 
     def off(self) -> None:
         self.told.append("off")
-
-    def read(self) -> Generator[PowerReading, None, None]:
-        raise NotImplementedError("this relay cannot measure")
 
 
 class Machine(VirtualPowerInterface):

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-
 from pydantic import SkipValidation
 from pydantic.dataclasses import dataclass
 
-from jsnats_driver_power.common import PowerReading
-from jsnats_driver_power.driver import VirtualPowerInterface
+from jsnats_driver_power.driver import VirtualPowerInterface, WithoutMeter
 
 from .vm import Vm
 
 
 @dataclass(kw_only=True)
-class QemuPower(VirtualPowerInterface):
+class QemuPower(WithoutMeter, VirtualPowerInterface):
     """The power of the board: QEMU runs while it is on."""
 
     vm: SkipValidation[Vm]
@@ -34,11 +31,6 @@ class QemuPower(VirtualPowerInterface):
     async def is_on(self) -> bool:
         """Whether QEMU runs: a guest that switches itself off ends it."""
         return self.vm.is_on
-
-    async def read(self) -> AsyncGenerator[PowerReading, None]:
-        """Raise NotImplementedError: a virtual board draws no current."""
-        raise NotImplementedError("a virtual board draws no current; is_on() says whether it is on")
-        yield
 
     async def close(self) -> None:
         """The next lease finds another board."""

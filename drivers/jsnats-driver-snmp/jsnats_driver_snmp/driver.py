@@ -12,8 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic.dataclasses import dataclass
 
 from jsnats.driver import export
-from jsnats_driver_power.common import PowerReading
-from jsnats_driver_power.driver import SwitchInterface
+from jsnats_driver_power.driver import SwitchInterface, WithoutMeter
 
 from .session import Agent, Auth, Priv, Session, Version, no_answer
 
@@ -34,7 +33,7 @@ Number = Annotated[int, Field(ge=-(1 << 31), lt=1 << 31)]
 
 
 @dataclass(kw_only=True)
-class SNMPServer(SwitchInterface):
+class SNMPServer(WithoutMeter, SwitchInterface):
     """An outlet of a PDU that is switched over SNMP: the integer at `oid`.`plug`, `on_value` or `off_value`.
 
     Version 3 has a `user`, versions 1 and 2c a `community`. `timeout` s is what a call may take until the outlet is
@@ -114,11 +113,6 @@ class SNMPServer(SwitchInterface):
         if found not in (self.on_value, self.off_value):
             raise ValueError(f"outlet {self.plug} of {self._agent} reads {found}: neither on_value nor off_value")
         return found == self.on_value
-
-    async def read(self) -> AsyncGenerator[PowerReading, None]:
-        """Raise NotImplementedError: where a PDU keeps its measurements differs from one to the next."""
-        raise NotImplementedError("SNMPServer cannot measure; is_on() says whether the outlet is on")
-        yield
 
     async def _switch(self, value: int) -> None:
         found: int | None = None

@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import tty
 import zlib
-from collections.abc import Generator
 from dataclasses import field
 from pathlib import Path
 from typing import Final, Literal
@@ -15,8 +14,7 @@ from typing import Final, Literal
 from pydantic.dataclasses import dataclass
 
 from jsnats.sdk import leashed
-from jsnats_driver_power.common import PowerReading
-from jsnats_driver_power.driver import SwitchInterface
+from jsnats_driver_power.driver import SwitchInterface, WithoutMeter
 
 Arch = Literal["arm64", "x86"]
 
@@ -49,7 +47,7 @@ def missing(arch: Arch) -> str:
 
 
 @dataclass(kw_only=True)
-class QemuPower(SwitchInterface):
+class QemuPower(WithoutMeter, SwitchInterface):
     """Power of a board of QEMU that runs U-Boot: each time it is switched on, it is a new process.
 
     `console` is the socket that its serial port is on: the board waits for who connects first. Without it the port is a
@@ -90,11 +88,6 @@ class QemuPower(SwitchInterface):
     def is_on(self) -> bool:
         """Whether it runs."""
         return self.process is not None and self.process.poll() is None
-
-    def read(self) -> Generator[PowerReading, None, None]:
-        """Raise NotImplementedError."""
-        raise NotImplementedError("QemuPower cannot measure")
-        yield
 
     async def stop(self) -> None:
         """Leave nothing behind."""

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 from pydantic.dataclasses import dataclass
 
 from jsnats.driver import export
-from jsnats_driver_power.common import PowerReading
-from jsnats_driver_power.driver import SwitchInterface
+from jsnats_driver_power.driver import SwitchInterface, WithoutMeter
 
 from .hub import connected
 
@@ -21,7 +19,7 @@ def _word(value: Any) -> Any:
 
 
 @dataclass(kw_only=True)
-class Ykush(SwitchInterface):
+class Ykush(WithoutMeter, SwitchInterface):
     """Port `port` of a YKUSH, YKUSH3 or YKUSH XS, or `all` of them. `serial` is its serial number, or the USB port that
     the hub is plugged into.
 
@@ -54,11 +52,6 @@ class Ykush(SwitchInterface):
             on = ", ".join(str(number) for number, state in states.items() if state)
             raise ValueError(f"of the ports of {hub.what}, on is only {on}: neither on nor off")
         return all(states.values())
-
-    @export
-    def read(self) -> Generator[PowerReading, None, None]:
-        """Raise NotImplementedError: the hub has no meter."""
-        raise NotImplementedError("a YKUSH switches and cannot measure: is_on() says whether the port is on")
 
     async def reset(self) -> None:
         """Begin a lease with the default."""
