@@ -21,11 +21,12 @@ from jsnats.agent import load
 from jsnats_driver_opendal.testing import output_of
 from jsnats_driver_tftp import server, transfer
 from jsnats_driver_tftp.driver import Tftp
-from jsnats_driver_tftp.testing import FIRMWARE, QEMU, Client, ack, relay, uboot
+from jsnats_driver_tftp.testing import Client, ack, relay, uboot
+from jsnats_driver_uboot.testing import missing
 
 needs_curl = pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
 needs_tftp = pytest.mark.skipif(not shutil.which("tftp"), reason="tftp-hpa is not installed")
-needs_board = pytest.mark.skipif(not QEMU or not FIRMWARE.exists(), reason="QEMU or its U-Boot is not installed")
+needs_board = pytest.mark.skipif(bool(missing("arm64")), reason=missing("arm64"))
 
 GET_A = b"\0\1a\0octet\0"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import socket
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
@@ -11,10 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from jsnats.sdk import leashed
+from jsnats_driver_uboot.testing import QemuPower
 
-QEMU = shutil.which("qemu-system-aarch64")
-FIRMWARE = Path("/usr/lib/u-boot/qemu_arm64/u-boot.bin")
 PROMPT = b"\n=> "
 
 
@@ -43,10 +40,8 @@ class UBoot:
 async def uboot(folder: Path) -> AsyncGenerator[UBoot, None]:
     """Start one; what it sends to an address of 127.0.0.0/8 comes to this host."""
     serial = folder / "serial"
-    command = f"{QEMU} -M virt -cpu cortex-a57 -m 256 -bios {FIRMWARE} -display none -nodefaults"
-    network = f"-netdev user,id=n -device virtio-net-pci,netdev=n,romfile= -serial unix:{serial},server=on,wait=on"
-    # A board that outlived its test would keep a processor busy for ever.
-    process = await asyncio.create_subprocess_exec(*leashed([*command.split(), *network.split()]))
+    power = QemuPower(console=str(serial))
+    power.on()
     try:
         async with asyncio.timeout(40):
             while not serial.exists():  # noqa: ASYNC110 - QEMU does not say when
@@ -59,8 +54,7 @@ async def uboot(folder: Path) -> AsyncGenerator[UBoot, None]:
         finally:
             writer.transport.abort()
     finally:
-        process.kill()
-        await process.wait()
+        power.off()
 
 
 Copies = Callable[[bytes], int]

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-UBOOT = Path("/usr/lib/u-boot/qemu_arm64/u-boot.bin")
+from jsnats_driver_qemu.testing import UBOOT, missing
+
 EXPORTER = f"""\
 name: virtual
 export:
   board:
     type: jsnats_driver_qemu.driver.Qemu
-    config: {{arch: arm64, mem: 256M, default_partitions: {{bios: {UBOOT}}}}}
+    config: {{arch: arm64, mem: 256M, default_partitions: {{bios: {UBOOT["aarch64"]}}}}}
   uboot:
     type: jsnats_driver_uboot.driver.UbootConsole
     config: {{off_time: 0.1}}
@@ -24,10 +24,7 @@ export:
       serial: {{ref: board.console}}
 """
 
-pytestmark = pytest.mark.skipif(
-    not (shutil.which("qemu-system-aarch64") and UBOOT.exists()),
-    reason="QEMU or U-Boot for it is not installed",
-)
+pytestmark = pytest.mark.skipif(bool(missing("aarch64")), reason=missing("aarch64"))
 
 
 @pytest.mark.timeout(150)
