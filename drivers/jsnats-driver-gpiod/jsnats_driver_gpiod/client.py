@@ -99,23 +99,26 @@ def _state_command(read_pin: Callable[[], bool]) -> click.Command:
     return command
 
 
+_EDGES = click.Choice(["rising", "falling", "both"])
+
+
 def _wait_command(client: DigitalInputClient) -> click.Command:
     @click.command("wait")
-    @click.option("--active", "what", flag_value="active", help="For active: at once if it is. The default.")
-    @click.option("--inactive", "what", flag_value="inactive", help="For inactive: at once if it is.")
-    @click.option("--rising", "what", flag_value="rising", help="For the next change to active.")
-    @click.option("--falling", "what", flag_value="falling", help="For the next change to inactive.")
-    @click.option("--edge", "what", flag_value="both", help="For the next change.")
-    @click.option("-t", "--timeout", type=click.FloatRange(0), help="Give up after so many seconds, with exit code 1.")
+    @click.option("--active", "level", flag_value="active", help="For active: at once if it is. The default.")
+    @click.option("--inactive", "level", flag_value="inactive", help="For inactive: at once if it is.")
+    @click.option("--edge", type=_EDGES, help="For the next change: to active, to inactive or any.")
+    @click.option("--timeout", type=click.FloatRange(0), help="Give up after so many seconds, with exit code 1.")
     @click.option("--json", "as_json", is_flag=True, help="Show the edge that came as JSON.")
-    def command(what: str | None, timeout: float | None, as_json: bool) -> None:
+    def command(level: str | None, edge: str | None, timeout: float | None, as_json: bool) -> None:
         """Wait for a level or a change. Ctrl-C ends it."""
-        if what in ("rising", "falling", "both"):
-            _show(client.wait_for_edge(what, timeout), as_json)
+        if edge and level:
+            raise click.UsageError(f"--edge waits for a change and --{level} for a level: give one of them")
+        if edge:
+            _show(client.wait_for_edge(edge, timeout), as_json)
         elif as_json:
-            raise click.UsageError("--json shows an edge: it goes with --rising, --falling or --edge")
+            raise click.UsageError("--json shows an edge: it goes with --edge")
         else:
-            (client.wait_for_inactive if what == "inactive" else client.wait_for_active)(timeout)
+            (client.wait_for_inactive if level == "inactive" else client.wait_for_active)(timeout)
 
     return command
 
@@ -123,7 +126,9 @@ def _wait_command(client: DigitalInputClient) -> click.Command:
 def _events_command(client: DigitalInputClient) -> click.Command:
     @click.command("events")
     @click.option("-n", "--count", type=click.IntRange(1), help="Stop after so many.")
-    @click.option("--edge", type=click.Choice(["rising", "falling", "both"]), default="both", show_default=True)
+    @click.option(
+        "--edge", type=_EDGES, default="both", show_default=True, help="Changes to active, to inactive or any."
+    )
     @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
     def command(count: int | None, edge: str, as_json: bool) -> None:
         """Show changes as they come, until Ctrl-C."""

@@ -221,10 +221,11 @@ class DigitalContract:
             assert _said(client, "state") == "active"
             assert _said(client, "wait") == ""
             assert _said(client, "wait --active --timeout 5") == ""
+            assert CliRunner().invoke(client.cli(), ["wait", "--active", "--edge", "both"]).exit_code == 2
             with pytest.raises(DriverTimeout, match="not inactive within 0.05 s"):
-                _said(client, "wait --inactive -t 0.05")
+                _said(client, "wait --inactive --timeout 0.05")
             with pytest.raises(DriverTimeout, match="no falling edge within 0 s"):
-                _said(client, "wait --falling --timeout 0 --json")
+                _said(client, "wait --edge falling --timeout 0 --json")
             shown = pool.submit(_said, client, "events -n 2 --json")
             until(lambda: bench.watchers() == 1)
             bench.apply(False)
@@ -233,7 +234,7 @@ class DigitalContract:
             found = [(line["type"], line["missed"]) for line in lines]
             assert found == [("falling", 0), ("rising", 0)], found
             until(lambda: bench.watchers() == 0)
-            text = pool.submit(_said, client, "wait --edge -t 20")
+            text = pool.submit(_said, client, "wait --edge both --timeout 20")
             until(lambda: bench.watchers() == 1)
             bench.apply(False)
             assert re.fullmatch(r"\d+\.\d{6} falling", text.result(20))

@@ -340,7 +340,7 @@ def test_run_exits_with_the_status(uboot):
     """`j uboot run` shows the output and exits with $?; with --json it is all in one object."""
     assert j(uboot, "run", "echo", "-n", "a") == (0, "a\n")
     assert j(uboot, "run", "false") == (1, "")
-    assert j(uboot, "run", "-t", "20", "echo 'a  b'") == (0, "a  b\n")
+    assert j(uboot, "run", "--timeout", "20", "echo 'a  b'") == (0, "a  b\n")
     code, output = j(uboot, "run", "--json", "nosuch")
     assert (code, json.loads(output)["status"]) == (1, 1)
 

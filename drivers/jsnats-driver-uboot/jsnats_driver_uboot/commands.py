@@ -31,7 +31,7 @@ def uboot_commands(client: UbootConsoleClient) -> click.Group:
 
 def _seconds(default: float, what: str) -> Callable[[Any], Any]:
     seconds = click.FloatRange(0, min_open=True)
-    return click.option("-t", "--timeout", default=default, show_default=True, type=seconds, help=f"Seconds {what}.")
+    return click.option("--timeout", default=default, show_default=True, type=seconds, help=f"Seconds {what}.")
 
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
