@@ -218,7 +218,8 @@ async def test_a_booking_becomes_a_lease(lab: Lab) -> None:
     await lab.say("jet-1", "ending")
     await lab.ask("bob", "create", id=booked_id, selectors=["name=jet-1"], begin=begin, duration=60)
     urgent = await lab.wait("ann", "name=jet-1", priority=10)
-    await asyncio.sleep(0.7)  # until it is due, with nothing to be seen
+    while lab.mirror.now() < begin:
+        await asyncio.sleep(0.02)
     await lab.say("jet-1")
     await lab.until(lease_key("jet-1"), there=True)
     lease = lab.lease("jet-1")

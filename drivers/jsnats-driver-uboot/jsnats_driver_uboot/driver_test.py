@@ -158,15 +158,22 @@ async def test_a_console_that_does_not_echo(tmp_path):
 @REAL
 async def test_what_is_cut_short_leaves_a_prompt(tmp_path):
     """A command whose task is cancelled, or whose time is over, has been ended: the prompt takes keys."""
-    async with board(tmp_path) as uboot:
-        running = asyncio.create_task(uboot.run("sleep 1000", timeout=900))
-        while not uboot._sessions.turn.locked():  # noqa: ASYNC110 - a lock tells nobody
-            await asyncio.sleep(0)
-        await asyncio.sleep(0.1)  # begun or not: both have to end well
-        running.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await running
-        await _takes_keys(uboot)
+    heard = bytearray()
+
+    def hear(data: bytes) -> bytes:
+        heard.extend(data)
+        return data
+
+    async with board(tmp_path, up=hear) as uboot:
+        for begun in (b"", b"sleep 1000"):
+            running = asyncio.create_task(uboot.run("sleep 1000", timeout=900))
+            while not (uboot._sessions.turn.locked() and begun in heard):  # noqa: ASYNC110 - a lock tells nobody
+                await asyncio.sleep(0)
+            running.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await running
+            heard.clear()
+            await _takes_keys(uboot)
         with pytest.raises(TimeoutError, match="has not ended after 0.5 s"):
             await uboot.run("sleep 1000", timeout=0.5)
         await _takes_keys(uboot)
