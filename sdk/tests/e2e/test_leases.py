@@ -402,10 +402,10 @@ def test_run_exits_as_its_command(jsnats: Command, lab: Lab, script: str, code: 
 
 def test_run_ends_its_command_with_the_lease(broker: TestBroker, lab: Lab, lab_of: Callable[[str], Lab]) -> None:
     """SIGTERM, and exit code 5 with the reason in one line."""
-    command = [*JSNATS, "run", "-l", "name=b1", "--", sys.executable, "-c", "print('in', flush=True); input()"]
+    script = "import signal; print('in', flush=True); signal.pause()"
+    command = [*JSNATS, "run", "-l", "name=b1", "--", sys.executable, "-c", script]
     process = subprocess.Popen(
         command,
-        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
