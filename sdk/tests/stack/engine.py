@@ -43,7 +43,10 @@ def main(command: list[str]) -> int:
         except NoEngine as error:
             print(f"skipped: {error}", file=sys.stderr)
             return 0
-        os.environ["JSNATS_STACK"] = "offline" if prefix else "online"
+        if prefix:
+            # There is nothing to install from but the wheels that images.py has brought.
+            os.environ["INDEX_OPTIONS"] = "--no-index"
+        os.environ["JSNATS_STACK"] = "yes"
         return subprocess.run([*prefix, *command], check=False).returncode
 
 

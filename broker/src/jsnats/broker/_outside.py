@@ -135,7 +135,8 @@ class Outside:
         if self.monitor:
             settings["http"] = f"{self.listen}:{self.monitor}"
         if self.mqtt:
-            settings["mqtt"] = {"host": self.listen, "port": self.mqtt}
+            # By default what MQTT keeps is on as many servers as there are when the first client comes.
+            settings["mqtt"] = {"host": self.listen, "port": self.mqtt, "stream_replicas": self.replicas}
         if self.websocket:
             # Browsers come from any page; what they may do is decided by their credential alone.
             settings["websocket"] = {"host": self.listen, "port": self.websocket, "no_tls": True}

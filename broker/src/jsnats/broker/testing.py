@@ -21,6 +21,7 @@ from jsnats.schemas import SCHEDULER
 from jsnats.sdk import Context
 
 from ._cluster import TestCluster, free_ports, running_cluster, serving_patiently
+from ._compose import Stack
 from ._container import ContainerProcess
 from ._lab_dir import BROKER, LabDir
 from ._outside import Node, Outside
@@ -31,6 +32,7 @@ from ._server import nats_server_binary
 __all__ = [
     "TEST_STORE",
     "OutsideServer",
+    "Stack",
     "TestBroker",
     "TestCluster",
     "free_port",

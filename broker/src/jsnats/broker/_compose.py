@@ -1,0 +1,123 @@
+"""A lab in containers, by `docker compose`: for tests and benchmarks of compose.yaml."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from jsnats.sdk import Context
+
+PORTS = {
+    "JSNATS_PORT": 14222,
+    "JSNATS_PORT_2": 14223,
+    "JSNATS_PORT_3": 14224,
+    "JSNATS_MONITOR_PORT": 18222,
+    "JSNATS_MQTT_PORT": 11883,
+    "JSNATS_WEBSOCKET_PORT": 19222,
+}
+"""Of this host, by variable of the file: below those that the kernel gives to clients, so that a broker which is started
+again finds its own."""
+WAIT_S = 60.0
+
+
+class Stack:
+    """The project `name` of the compose `files` in the folder `root`; `settings` are variables of the files.
+
+    Several at once need `shift`, which is added to the ports. What cannot be done raises AssertionError, with what
+    Docker said.
+    """
+
+    def __init__(self, root: Path, name: str, *files: str, shift: int = 0, **settings: str) -> None:
+        self.name = name
+        self.settings = {key: str(port + shift) for key, port in PORTS.items()} | settings
+        self._root = root
+        self._files = [word for file in files or ("compose.yaml",) for word in ("--file", file)]
+
+    def compose(self, *words: str, check: bool = True, **settings: str) -> str:
+        """Run `docker compose`; return its output."""
+        command = ["docker", "compose", "--project-name", self.name, *self._files, "--progress", "quiet", *words]
+        environment = os.environ | self.settings | settings
+        done = subprocess.run(command, cwd=self._root, env=environment, capture_output=True, text=True, check=False)
+        assert not check or done.returncode == 0, f"{' '.join(words)}: {done.stdout[-2000:]}{done.stderr[-4000:]}"
+        return done.stdout
+
+    def up(self, *words: str, **settings: str) -> float:
+        """Start what is not as it should be; return how many s it took until everything was healthy."""
+        begin = time.monotonic()
+        try:
+            self.compose("up", "--detach", "--wait", "--no-build", *words, **settings)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.compose('logs', '--tail', '20', check=False)}") from None
+        return time.monotonic() - begin
+
+    def down(self) -> None:
+        """Remove everything of it, volumes too."""
+        self.compose("--profile", "*", "down", "--volumes", "--remove-orphans", "--timeout", "20")
+
+    def exec(self, service: str, *command: str) -> str:
+        """Run a command in a service; return its output."""
+        return self.compose("exec", "--no-TTY", service, *command)
+
+    def crash(self, service: str) -> None:
+        """SIGKILL all its processes but the first, which then ends too; Docker starts it again."""
+        before = self.inspect(service)["State"]["StartedAt"]
+        self.compose("exec", "--no-TTY", service, "sh", "-c", "kill -9 -1", check=False)
+        _until(lambda: self.inspect(service)["State"]["StartedAt"] != before)
+        self.healthy(service)
+
+    def kill(self, service: str) -> None:
+        """SIGKILL; it stays dead until `start`."""
+        self.compose("kill", service)
+
+    def start(self, service: str) -> None:
+        """Start it again, and wait until it is healthy."""
+        self.compose("start", service)
+        self.healthy(service)
+
+    def healthy(self, service: str) -> None:
+        """Wait until it is."""
+        _until(lambda: self.inspect(service)["State"].get("Health", {}).get("Status") == "healthy")
+
+    def inspect(self, service: str) -> dict[str, Any]:
+        """What Docker knows of the container of a service."""
+        container = self.compose("ps", "--all", "--quiet", service).strip()
+        found: list[dict[str, Any]] = json.loads(_docker("inspect", container))
+        return found[0]
+
+    def services(self) -> list[str]:
+        """Those that run."""
+        return sorted(self.compose("ps", "--services").split())
+
+    def left(self) -> str:
+        """The ids of containers, volumes and networks that there are of it."""
+        mark = f"label=com.docker.compose.project={self.name}"
+        kinds = (["ps", "--all"], ["volume", "ls"], ["network", "ls"])
+        return "".join(_docker(*kind, "--quiet", "--filter", mark) for kind in kinds)
+
+    @property
+    def url(self) -> str:
+        """Where this host reaches the brokers."""
+        cluster = "cluster" in self.settings.get("COMPOSE_PROFILES", "").split(",")
+        ports = ("JSNATS_PORT", "JSNATS_PORT_2", "JSNATS_PORT_3") if cluster else ("JSNATS_PORT",)
+        return ",".join(f"nats://127.0.0.1:{self.settings[port]}" for port in ports)
+
+    def add(self, role: str, name: str) -> Context:
+        """Let a principal in, by the command of the README; return what it needs on this host."""
+        told = json.loads(self.exec("scheduler", "sh", "-c", f'cat "$(jsnats auth add {role} {name})"'))
+        return Context(**(told | {"url": self.url}))
+
+
+def _docker(*words: str) -> str:
+    return subprocess.run(["docker", *words], capture_output=True, text=True, check=True).stdout
+
+
+def _until(fact: Callable[[], Any]) -> None:
+    end = time.monotonic() + WAIT_S
+    while not fact():
+        assert time.monotonic() < end, "it did not come to pass"
+        time.sleep(0.05)
