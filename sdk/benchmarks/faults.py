@@ -17,17 +17,18 @@ import platform
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from faults_board import ECHO_PORT
 from faults_traffic import KINDS, Cell, Traffic, echo_service
 
 from jsnats.agent.testing import AgentProcess
 from jsnats.broker.testing import TestCluster, running_cluster
-from jsnats.sdk import connect
+from jsnats.sdk import Context, connect
 
 HOLD_S = 15.0
 """How long a fault lasts, unless told otherwise: longer than presence lives, and than a silent server is noticed."""
@@ -120,7 +121,7 @@ class Fault:
 
     name: str
     text: str
-    work: Callable[[TestCluster], None]
+    work: Callable[[Any], object]
     network: bool = False
 
 
@@ -142,7 +143,7 @@ FAULTS = (
 
 @contextmanager
 def running_traffic(cluster: TestCluster, folder: Path) -> Iterator[list[Traffic]]:
-    """The boards, a lease that is held throughout, and every kind of traffic."""
+    """The boards, and what users do with them."""
     for role, names in (("exporter", ("bench", "spare")), ("user", ("alice", "bob"))):
         for name in names:
             cluster.add(role, name)
@@ -151,15 +152,21 @@ def running_traffic(cluster: TestCluster, folder: Path) -> Iterator[list[Traffic
         os.environ["PYTHONPATH"] = str(Path(__file__).parent)
         stack.enter_context(AgentProcess("bench", cluster.context_path("bench"), "faults_board:FaultBoard"))
         stack.enter_context(AgentProcess("spare", cluster.context_path("spare"), lease="required"))
-        lab = stack.enter_context(connect(context=cluster.context("alice")))
+        yield stack.enter_context(users(cluster.context("alice"), cluster.context("bob"), folder))
+
+
+@contextmanager
+def users(alice: Context, bob: Context, folder: Path) -> Iterator[list[Traffic]]:
+    """What both do: one holds a lease throughout, the other takes those that are counted."""
+    with connect(context=alice) as lab:
         held = lab.lease(exporter="bench", tether="30s")
-        stack.enter_context(held)
-        traffic = [kind(cluster.context("bob" if kind.name == "lease" else "alice"), folder) for kind in KINDS]
-        for each in traffic:
-            each.start()
-        yield traffic
-        if held.lost:
-            next(each for each in traffic if each.name == "lease").cell.errors.append(f"the held one: {held.lost}")
+        with held:
+            traffic = [kind(bob if kind.name == "lease" else alice, folder) for kind in KINDS]
+            for each in traffic:
+                each.start()
+            yield traffic
+            if held.lost:
+                next(each for each in traffic if each.name == "lease").cell.errors.append(f"the held one: {held.lost}")
 
 
 def measure(*faults: Fault) -> Row:
@@ -169,41 +176,46 @@ def measure(*faults: Fault) -> Row:
         running_cluster(network=any(fault.network for fault in faults)) as cluster,
         running_traffic(cluster, Path(folder)) as traffic,
     ):
-        for fault in faults:
-            time.sleep(WARM_S)
-            fault.work(cluster)
-            for each in traffic:
-                each.wait_for_progress(RECOVER_S)
+        return through(faults, cluster, traffic)
+
+
+def through(faults: Sequence[Fault], where: Any, traffic: list[Traffic]) -> Row:
+    """What the traffic saw of the faults."""
+    for fault in faults:
         time.sleep(WARM_S)
+        fault.work(where)
         for each in traffic:
-            each.over.set()
-        return {each.name: each.stop() for each in traffic}
+            each.wait_for_progress(RECOVER_S)
+    time.sleep(WARM_S)
+    for each in traffic:
+        each.over.set()
+    return {each.name: each.stop() for each in traffic}
 
 
-def as_text(rows: dict[str, Row]) -> str:
+def as_text(rows: dict[str, Row], known: Sequence[Fault]) -> str:
     """The table in Markdown."""
     names = [kind.name for kind in KINDS]
-    texts = {fault.name: fault.text for fault in FAULTS}
+    texts = {fault.name: fault.text for fault in known}
     lines = [f"| fault | {' | '.join(names)} |", f"|{'---|' * (len(names) + 1)}"]
     for name, row in rows.items():
         lines.append(f"| {texts.get(name, name)} | {' | '.join(row[each].text for each in names)} |")
     return "\n".join(lines)
 
 
-def main() -> None:
-    """Measure, print; exit with 1 if anything went wrong."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("faults", nargs="*", choices=[*(fault.name for fault in FAULTS), []], metavar="FAULT")
+def main(known: Sequence[Any], measure: Callable[..., Row], words: str | None) -> None:
+    """Measure, print; exit with 1 if anything went wrong. `known` are the faults that there are."""
+    parser = argparse.ArgumentParser(description=words, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("faults", nargs="*", choices=[*(fault.name for fault in known), []], metavar="FAULT")
     parser.add_argument("--json", action="store_true", help="everything that was seen, for machines")
     parser.add_argument("--list", action="store_true", help="print the names of the faults")
     parser.add_argument("--hold", type=float, default=HOLD_S, help="how many seconds a fault lasts (%(default)g)")
     parser.add_argument("--same", action="store_true", help="one after the other on one cluster, as one row")
     options = parser.parse_args()
     if options.list:
-        print("\n".join(f"{fault.name:<14} {fault.text}" for fault in FAULTS))
+        print("\n".join(f"{fault.name:<15} {fault.text}" for fault in known))
         return
     holding.seconds = options.hold
-    chosen = [fault for fault in FAULTS if not options.faults or fault.name in options.faults]
+    chosen = [fault for fault in known if not options.faults or fault.name in options.faults]
     rows: dict[str, Row] = {}
     for faults in [chosen] if options.same else [[fault] for fault in chosen]:
         name = ", then ".join(fault.name for fault in faults)
@@ -213,9 +225,9 @@ def main() -> None:
         told = {name: {kind: cell.as_json() for kind, cell in row.items()} for name, row in rows.items()}
         print(json.dumps({"machine": f"{platform.machine()}, {os.cpu_count()} processors", "faults": told}, indent=1))
     else:
-        print(as_text(rows))
+        print(as_text(rows, known))
     sys.exit(any(cell.errors or cell.wrong for row in rows.values() for cell in row.values()))
 
 
 if __name__ == "__main__":
-    main()
+    main(FAULTS, measure, __doc__)

@@ -33,8 +33,8 @@ def until(fact: Callable[[], Any], timeout_s: float = WAIT_S) -> Any:
 
 
 class Soak:
-    """A board in use until the end of the block: leased, on, its console asked in lockstep, its method called, and where
-    the board has a counter, a stream of numbers read and the counter called.
+    """A board in use until the end of the block: leased, on, its console asked in lockstep, its method called; where it
+    has a counter, that is called too, and a stream of its numbers read.
 
     `errors` are those of calls; a console or a stream in which something is lost or comes twice fails at the end of the
     block.

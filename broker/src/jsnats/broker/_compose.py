@@ -20,8 +20,10 @@ PORTS = {
     "JSNATS_MQTT_PORT": 11883,
     "JSNATS_WEBSOCKET_PORT": 19222,
 }
-"""Of this host, by variable of the file: below those that the kernel gives to clients, so that a broker which is started
+"""Of this host, by variable of the file: below those that the kernel gives to clients, so that a broker that is started
 again finds its own."""
+BROKERS = {"broker": "JSNATS_PORT", "broker-2": "JSNATS_PORT_2", "broker-3": "JSNATS_PORT_3"}
+"""The services of the profile `cluster`, of which the first is always there, and their ports."""
 WAIT_S = 60.0
 
 
@@ -100,11 +102,21 @@ class Stack:
         return "".join(_docker(*kind, "--quiet", "--filter", mark) for kind in kinds)
 
     @property
-    def url(self) -> str:
-        """Where this host reaches the brokers."""
+    def brokers(self) -> tuple[str, ...]:
+        """The services that are nats-servers."""
         cluster = "cluster" in self.settings.get("COMPOSE_PROFILES", "").split(",")
-        ports = ("JSNATS_PORT", "JSNATS_PORT_2", "JSNATS_PORT_3") if cluster else ("JSNATS_PORT",)
-        return ",".join(f"nats://127.0.0.1:{self.settings[port]}" for port in ports)
+        return tuple(BROKERS) if cluster else tuple(BROKERS)[:1]
+
+    @property
+    def url(self) -> str:
+        """Where this host reaches them."""
+        return ",".join(f"nats://127.0.0.1:{self.settings[BROKERS[each]]}" for each in self.brokers)
+
+    def home(self, client: str) -> str:
+        """The broker that a connection of that name, such as "exporter bench", is at."""
+        ask = ["wget", "-q", "-O", "-", "http://127.0.0.1:8222/connz?limit=10000"]
+        (found,) = [each for each in self.brokers if f'"{client}"' in self.exec(each, *ask)]
+        return found
 
     def add(self, role: str, name: str) -> Context:
         """Let a principal in, by the command of the README; return what it needs on this host."""
