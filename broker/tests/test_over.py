@@ -98,6 +98,16 @@ def test_a_tether_after_an_outage(lab: Lab) -> None:
     assert sorted(lab.at(631)) == [("2", "bob was not heard of for 30 s"), ("a", "ann was not heard of for 30 s")]
 
 
+def test_a_tether_under_the_next_scheduler(lab: Lab) -> None:
+    """What a scheduler finds at its start has its whole time, and no more: holder and waiter may have gone before."""
+    lab.lease("a", tether=30)
+    lab.put(queue_key("2"), QueueRecord(user="bob", selectors=[""], duration=1, tether=30).encode())
+    lab.over = Over(lab.state, lambda: START + lab.time, Heard(lambda: lab.time))
+    lab.over.begin_anew()
+    assert lab.at(29) == []
+    assert sorted(lab.at(31)) == [("2", "bob was not heard of for 30 s"), ("a", "ann was not heard of for 30 s")]
+
+
 @pytest.mark.parametrize("away", ["a", "b"])
 def test_a_tether_while_an_exporter_is_away(lab: Lab, away: str) -> None:
     """While one of the lease's exporters is offline it does not run out; when that is back, it begins anew."""

@@ -23,6 +23,13 @@ JSNATS = (sys.executable, "-m", "jsnats.sdk.cli")
 HOUR_LATE = "import sys, time; real = time.time; time.time = lambda: real() - 3600.0\n"
 """Before anything else in a process whose host has a wrong clock."""
 SCHEDULER = "from jsnats.sdk.cli import main; sys.argv = ['jsnats', 'scheduler', 'run']; main()"
+HOLDER = """
+import time
+from jsnats.sdk import connect
+with connect() as lab, lab.lease(exporter="p1", tether="2s"):
+    print("held", flush=True)
+    time.sleep(60)
+"""
 POWERED = 6.0
 """V; the mock supply has 12 when it is on, and nothing when it is off."""
 
@@ -149,6 +156,40 @@ def test_without_a_scheduler(broker: TestBroker, lab_of: Callable[[str], Lab]) -
                 assert (bench.call("ping", 2), held.lost) == (2, None)
                 held.give_back()
                 until(lambda: not alice.leases())
+
+
+def test_a_holder_who_vanishes_while_there_is_no_scheduler(broker: TestBroker, lab_of: Callable[[str], Lab]) -> None:
+    """The next scheduler has never heard of him; the lease ends when its tether is over."""
+    bob = lab_of("bob")
+    with scheduler(broker) as first:
+        with subprocess.Popen(
+            [sys.executable, "-c", HOLDER], env=as_user(broker, "alice"), stdout=subprocess.PIPE, text=True
+        ) as holder:
+            assert holder.stdout
+            assert holder.stdout.readline() == "held\n"
+            first.kill()
+            holder.kill()
+        with scheduler(broker, "two"):
+            assert [each.holder for each in bob.leases()] == ["alice"]
+            until(lambda: not bob.leases())
+
+
+def test_a_lease_given_back_while_a_scheduler_is_restarted(
+    broker: TestBroker, lab_of: Callable[[str], Lab], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its end waits for the next one, so nobody has to wait for the tether."""
+    monkeypatch.setattr("jsnats.sdk._lease.RELEASE_S", 60.0)
+    alice = lab_of("alice")
+    with scheduler(broker) as first:
+        held = alice.lease(exporter="p1", tether=0)
+        held.take()
+        first.kill()
+        first.wait()
+        giving = threading.Thread(target=held.give_back)
+        giving.start()
+        with scheduler(broker, "two"):
+            giving.join(60)
+            until(lambda: not alice.leases())
 
 
 def test_a_lease_that_ends_while_a_flash_runs(broker: TestBroker, lab_of: Callable[[str], Lab], tmp_path: Path) -> None:

@@ -34,10 +34,6 @@ class Heard:
         now = self.monotonic()
         return now - self._at.get(subject, now)
 
-    def begin_anew(self) -> None:
-        """There was an outage: everybody gets his whole time again."""
-        self._at = dict.fromkeys(self._at, self.monotonic())
-
 
 class Agenda:
     """What is to be looked at, and when: one time for each subject, the last one that was given."""

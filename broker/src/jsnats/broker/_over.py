@@ -31,12 +31,12 @@ class Over:
         return self._agenda.left_s()
 
     def begin_anew(self) -> None:
-        """There was an outage, of the broker or of this scheduler: nobody could be heard."""
-        self._heard.begin_anew()
-        for name in self._lab.leases:
-            self._plan_lease(name)
-        for id_ in self._lab.queue:
-            self._plan_wait(id_)
+        """There was an outage, of the broker or of this scheduler: nobody could be heard, and everybody gets his whole
+        time again. What a scheduler found at its start was never told of as a change."""
+        for kind, names in ((LEASE, self._lab.leases), (QUEUE, self._lab.queue)):
+            for name in names:
+                self._heard.note(kind.key(name))
+                self.plan(kind, name)
 
     def found(self) -> Iterator[tuple[Kind, str, str]]:
         """What is over now: leases by exporter and waits by id, with the reason. Once each: whoever does not act on it

@@ -222,7 +222,7 @@ class AsyncLease:
         if self._asked and not self.over.is_set():
             fields = {"reason": reason} if reason else {}
             with suppress(LeaseNotFound):
-                await self._desk.any("release", id=self.id, patience_s=0.0, **fields)
+                await self._desk.any("release", id=self.id, **fields)
 
     async def give_back(self) -> None:
         """Release it, if that can be done soon, and watch it no more. A tethered lease ends by itself otherwise."""
