@@ -10,12 +10,14 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from jsnats.broker.testing import TestBroker, running_broker
 from jsnats.schemas import BLOB_CHUNK
 from jsnats.sdk import AsyncLab, Connection, Message, connect_async
+from jsnats.sdk._blob_store import ANSWER_S
 from jsnats.sdk._broker_errors import is_no_responders
 from jsnats.sdk._numbered import Numbered
 
@@ -119,6 +121,21 @@ async def test_a_killed_upload_is_resumed(broker: TestBroker, lab: AsyncLab, tmp
     info = await lab.blobs.put(path)
     assert 0 < info.sent <= SIZE // 2
     assert await lab.blobs.report_bad(info.sha256) == ""
+
+
+async def test_a_store_that_dies_with_a_request_is_asked_again(lab: AsyncLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its successor answers; nobody has to wait until the request is given up."""
+    request, swallowed = lab.connection.request, []
+
+    async def swallowing(subject: str, *arguments: Any, **options: Any) -> Any:
+        if not swallowed:
+            swallowed.append(options["timeout_s"])
+            raise TimeoutError
+        return await request(subject, *arguments, **options)
+
+    monkeypatch.setattr(lab.connection, "request", swallowing)
+    assert await lab.blobs.ls() == []
+    assert swallowed == [ANSWER_S]
 
 
 async def test_a_request_that_is_not_answered_is_sent_again(

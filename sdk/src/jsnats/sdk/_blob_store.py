@@ -12,6 +12,7 @@ from jsnats.schemas import (
     BlobRecord,
     BrokerError,
     BrokerUnfit,
+    BrokerUnreachable,
     ProtocolError,
     decode_json,
     encode_json,
@@ -27,7 +28,8 @@ from ._connection import Connection
 from ._lasting import RECONNECT_WAIT_S
 from ._nats import Msg
 
-ASK_S = 30.0
+ASK_S, ANSWER_S = 30.0, 3.0
+"""How long a request may take, and when it is sent again for the first time."""
 TAKEOVER_S = 12.0
 """How long a lab may be without a store: one that died is replaced within 10 s, where another stands by."""
 IN_USE_S = 600.0
@@ -91,12 +93,17 @@ class StoreLink:
         return {"state": "", **answer}
 
     async def _answer(self, subject: str, body: bytes, timeout_s: float) -> Msg:
-        """Ask, and wait for a store that takes the place of another."""
+        """Ask, and wait for a store that takes the place of another, which may have died with what it was asked."""
         now = asyncio.get_running_loop().time
-        end = now() + TAKEOVER_S
+        begin, end = now(), now() + TAKEOVER_S
+        answer_s = timeout_s if self.connection.clustered else min(timeout_s, ANSWER_S)  # there `read` asks again
         while True:
             try:
-                return await self.connection.read(subject, body, timeout_s=timeout_s)
+                return await self.connection.read(subject, body, timeout_s=answer_s)
+            except BrokerUnreachable:
+                if not self.connection.connected.is_set() or now() >= begin + timeout_s:
+                    raise
+                answer_s, end = min(2 * answer_s, begin + timeout_s - now()), now() + TAKEOVER_S
             except NoResponders:
                 if now() >= end:
                     url = self.connection.context.url
