@@ -4,8 +4,7 @@
     python sdk/benchmarks/faults_stack.py crash-broker upgrade-broker --json        # where a Docker engine answers
 
 Users are on this host, the boards in two agents' containers: `bench` in that of agent-1, and in that of agent-2 the one
-that is leased over and over. When the container of `bench` dies, what is done there ends with it: its errors are in the
-table, and are no failure of the run.
+that is leased over and over. Some faults end what is done: that stands in the table, and is no failure of the run.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from jsnats.broker.testing import Stack
 
 ROOT = Path(__file__).resolve().parents[2]
 UPGRADE = os.environ.get("JSNATS_TEST_UPGRADE", "nats:2.15-alpine")
-SHIFT = 200
+SHIFT = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,39 +51,44 @@ def restart(stack: Stack, service: str) -> None:
     stack.healthy(service)
 
 
-def agents(stack: Stack) -> str:
+def upgrade(stack: Stack) -> None:
+    """Another image."""
+    stack.up("--no-deps", "broker", JSNATS_BROKER_IMAGE=UPGRADE)
+
+
+def home(stack: Stack) -> str:
     """The broker that the agent is at."""
     return stack.home("exporter bench")
 
 
+THERE = ("call", "stream", "forward", "flash", "console", "event")
 FAULTS = (
     StackFault("none", "nothing", lambda _: holding()),
-    StackFault("crash-broker", "SIGKILL of the broker, Docker starts it again", lambda stack: stack.crash("broker")),
-    StackFault("kill-broker", "SIGKILL of the broker, dead for 15 s", lambda stack: kill(stack, "broker")),
+    StackFault("crash-broker", "SIGKILL of the broker", lambda stack: stack.crash("broker")),
+    StackFault("kill-broker", "the broker dead for a while", lambda stack: kill(stack, "broker")),
     StackFault("restart-broker", "`docker compose restart broker`", lambda stack: restart(stack, "broker")),
-    StackFault("pause-broker", "the broker frozen for 15 s", lambda stack: pause(stack, "broker")),
-    StackFault(
-        "upgrade-broker",
-        "the broker's next version",
-        lambda stack: stack.up("--no-deps", "broker", JSNATS_BROKER_IMAGE=UPGRADE),
-    ),
+    StackFault("upgrade-broker", "the broker's next version", upgrade),
+    StackFault("pause-broker", "the broker frozen for a while", lambda stack: pause(stack, "broker"), ends=THERE),
     StackFault("crash-scheduler", "SIGKILL of the scheduler", lambda stack: stack.crash("scheduler")),
-    StackFault("kill-scheduler", "the scheduler dead for 15 s", lambda stack: kill(stack, "scheduler")),
-    StackFault("crash-other", "SIGKILL of the other agent", lambda stack: stack.crash("agent-2")),
-    StackFault("crash-agent", "SIGKILL of the board's agent", lambda stack: stack.crash("agent-1")),
+    StackFault(
+        "kill-scheduler", "the scheduler dead for a while", lambda stack: kill(stack, "scheduler"), ends=("flash",)
+    ),
+    StackFault("crash-other", "SIGKILL of another agent", lambda stack: stack.crash("agent-2")),
+    StackFault("crash-agent", "SIGKILL of the board's agent", lambda stack: stack.crash("agent-1"), ends=THERE),
     StackFault(
         "cluster-crash",
-        "three: SIGKILL of the agent's broker",
-        lambda stack: stack.crash(agents(stack)),
+        "of three: SIGKILL of the agent's broker",
+        lambda stack: stack.crash(home(stack)),
         profile="cluster",
     ),
     StackFault(
         "cluster-kill",
-        "three: the agent's broker dead for 15 s",
-        lambda stack: kill(stack, agents(stack)),
+        "of three: the agent's broker dead for a while",
+        lambda stack: kill(stack, home(stack)),
         profile="cluster",
     ),
 )
+"""One that is killed and not kept dead is started again by Docker, at once."""
 
 
 @cache

@@ -17,6 +17,8 @@ from jsnats.broker.testing import Stack
 from jsnats.sdk import Context, Lab, connect
 
 ROOT = Path(__file__).resolve().parents[3]
+PORTS = {"cluster": 100, "devices": 200}
+"""How far those of a profile are from those of the stack: they may run beside each other."""
 FILES = ("compose.yaml", "sdk/tests/stack/counting.yaml")
 WAIT_S = 60.0
 
@@ -181,7 +183,7 @@ def profile(built: None) -> Callable[..., AbstractContextManager[Stack]]:
 
     def run(name: str, *services: str, **settings: str) -> AbstractContextManager[Stack]:
         settings = {"COMPOSE_PROFILES": name} | settings
-        return running(Stack(ROOT, f"jsnats-test-{name}", *FILES, shift=100, **settings), *services)
+        return running(Stack(ROOT, f"jsnats-test-{name}", *FILES, shift=PORTS[name], **settings), *services)
 
     return run
 

@@ -6,8 +6,9 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from jsnats.sdk import Context
@@ -40,10 +41,10 @@ class Stack:
         self._root = root
         self._files = [word for file in files or ("compose.yaml",) for word in ("--file", file)]
 
-    def compose(self, *words: str, check: bool = True, **settings: str) -> str:
-        """Run `docker compose`; return its output."""
+    def compose(self, *words: str, check: bool = True, settings: Mapping[str, str] = MappingProxyType({})) -> str:
+        """Run `docker compose`; return its output. `settings` hold this time only."""
         command = ["docker", "compose", "--project-name", self.name, *self._files, "--progress", "quiet", *words]
-        environment = os.environ | self.settings | settings
+        environment = os.environ | self.settings | dict(settings)
         done = subprocess.run(command, cwd=self._root, env=environment, capture_output=True, text=True, check=False)
         assert not check or done.returncode == 0, f"{' '.join(words)}: {done.stdout[-2000:]}{done.stderr[-4000:]}"
         return done.stdout
@@ -52,7 +53,7 @@ class Stack:
         """Start what is not as it should be; return how many s it took until everything was healthy."""
         begin = time.monotonic()
         try:
-            self.compose("up", "--detach", "--wait", "--no-build", *words, **settings)
+            self.compose("up", "--detach", "--wait", "--no-build", *words, settings=settings)
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.compose('logs', '--tail', '20', check=False)}") from None
         return time.monotonic() - begin

@@ -220,7 +220,7 @@ class AsyncLease:
         self._done = True
         self._disclaim(f"the lease of {', '.join(self.boards)} has been given back")
         if self._asked and not self.over.is_set():
-            fields = {"reason": reason} if reason else {}
+            fields: dict[str, Any] = {"reason": reason} if reason else {}
             with suppress(LeaseNotFound):
                 await self._desk.any("release", id=self.id, **fields)
 
