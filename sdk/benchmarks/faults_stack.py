@@ -68,12 +68,14 @@ FAULTS = (
     StackFault("kill-broker", "the broker dead for a while", lambda stack: kill(stack, "broker")),
     StackFault("restart-broker", "`docker compose restart broker`", lambda stack: restart(stack, "broker")),
     StackFault("upgrade-broker", "the broker's next version", upgrade),
-    StackFault("pause-broker", "the broker frozen for a while", lambda stack: pause(stack, "broker"), ends=THERE),
+    StackFault(
+        "pause-broker", "the broker frozen for a while", lambda stack: pause(stack, "broker"), ends=(*THERE, "lease")
+    ),
     StackFault("crash-scheduler", "SIGKILL of the scheduler", lambda stack: stack.crash("scheduler")),
     StackFault(
         "kill-scheduler", "the scheduler dead for a while", lambda stack: kill(stack, "scheduler"), ends=("flash",)
     ),
-    StackFault("crash-other", "SIGKILL of another agent", lambda stack: stack.crash("agent-2")),
+    StackFault("crash-other", "SIGKILL of another agent", lambda stack: stack.crash("agent-2"), ends=("lease",)),
     StackFault("crash-agent", "SIGKILL of the board's agent", lambda stack: stack.crash("agent-1"), ends=THERE),
     StackFault(
         "cluster-crash",
