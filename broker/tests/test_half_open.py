@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from jsnats.broker.testing import TEST_STORE, OutsideServer, free_port, outside_lab
+from jsnats.broker._linked import join
+from jsnats.broker.testing import OutsideServer, free_port, outside_lab
 
 pytestmark = pytest.mark.skipif(
     not os.environ.get("JSNATS_LINKS"), reason="takes half a minute and root: `make test-links`"
@@ -45,10 +46,7 @@ def test_a_half_open_link_is_cut(tmp_path: Path, namespace: tuple[str, ...]) -> 
     port = free_port()
     hub = outside_lab(tmp_path / "hub", leafnodes=port)
     site = outside_lab(tmp_path / "site")
-    site.join(hub.add_site("berlin"))
-    outside = site.outside()
-    assert outside
-    site.configure_outside(outside, TEST_STORE)
+    join(site, hub)
     logs = [tmp_path / "hub.log", tmp_path / "site.log"]
     servers = [OutsideServer(lab, *namespace, log=log) for lab, log in zip((hub, site), logs, strict=True)]
     try:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import tempfile
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 from faults import Fault, Row, holding, main, through, users
@@ -113,7 +113,7 @@ def measure(*faults: StackFault) -> Row:
         stack.up()
         alice, bob = (stack.add("user", name) for name in ("alice", "bob"))
         with tempfile.TemporaryDirectory(prefix="faults-") as folder, users(alice, bob, Path(folder)) as traffic:
-            return through(faults, stack, traffic)
+            return through(traffic, [partial(fault.work, stack) for fault in faults])
     finally:
         stack.down()
 

@@ -11,6 +11,7 @@ import socket
 import threading
 import time
 import traceback
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -38,9 +39,10 @@ class Cell:
 
     @property
     def text(self) -> str:
-        """For the table: `4.3`, with what went wrong behind it."""
-        told = [*self.errors[:1], *self.wrong[:1]]
-        return f"{self.stall:.1f}" + "".join(f" {each[:60]}" for each in told)
+        """For the table: `4.3`, or `4.3, 2x ExporterOffline`, with what else went wrong behind it."""
+        kinds = Counter(each.partition(":")[0] for each in self.errors)
+        told = [f"{count}x {kind[:60]}" for kind, count in kinds.items()] + [each[:60] for each in self.wrong[:1]]
+        return ", ".join([f"{self.stall:.1f}", *told])
 
     def as_json(self) -> dict[str, Any]:
         """All of it."""
@@ -104,7 +106,11 @@ class Traffic:
                     self.work(lab)
             except Exception as error:  # noqa: BLE001 - whatever it is, it stands in the table
                 self.cell.errors.append(f"{type(error).__name__}: {error}, at {_place(error)}")
+                self.failed()
                 time.sleep(0.5)
+
+    def failed(self) -> None:
+        """It was given up with an error, and begins again."""
 
     def work(self, lab: Lab) -> None:
         """Do it until `over`."""
@@ -112,18 +118,26 @@ class Traffic:
 
 
 class Calls(Traffic):
-    """One after the other; the exporter counts them, so one that is run twice or not at all is seen."""
+    """One after the other; the exporter counts them, so one that is run twice or not at all is seen. One that has ended
+    with an error was run once or not at all."""
 
     name = "call"
     wanted = 1
+    unsure = 0
 
     def work(self, lab: Lab) -> None:
         """See above."""
         bench: Any = lab.exporter("bench")
         while not self.over.is_set():
-            self.wanted = self.expect(bench.call("run_count"), self.wanted)
+            seen = bench.call("run_count")
+            self.wanted = self.expect(seen, min(max(seen, self.wanted), self.wanted + self.unsure))
+            self.unsure = 0
             self.progress()
             time.sleep(0.01)
+
+    def failed(self) -> None:
+        """See above."""
+        self.unsure += 1
 
 
 class Stream(Traffic):
@@ -187,14 +201,17 @@ class ConsoleLines(Traffic):
     """Somebody watches the console; at the end the record is read as well."""
 
     name = "console"
+    seen = -1
 
     def work(self, lab: Lab) -> None:
-        """See above."""
+        """See above. After an error it begins at the first line; those that were seen before are no progress."""
         console: Any = lab.exporter("bench").console  # type: ignore[attr-defined]
         lines = _Lines(self)
         for record in console.watch(since="start"):
             lines.add(record)
-            self.progress()
+            if lines.wanted > self.seen:
+                self.seen = lines.wanted
+                self.progress()
             if self.over.is_set():
                 break
         recorded = _Lines(self)

@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from jsnats.agent.testing import AgentProcess
-from jsnats.broker import LabDir
-from jsnats.broker.testing import TEST_STORE, OutsideServer, free_port, outside_lab, serving_outside
+from jsnats.broker.testing import TestLink, running_link
 from jsnats.common.exceptions import AccessDenied
 from jsnats.schemas import ConfigurationError
 from jsnats.sdk import ApiError, Connection, Lab, NoResponders, connect, open_connection
@@ -22,47 +21,27 @@ CATCH_UP_S = 150.0
 """nats-server begins to make up for what a mirror has missed 10 to 40 s after the link is back, longer at worst."""
 
 
-@dataclass
-class Link:
-    """A hub and its site `berlin`: their directories and servers."""
-
-    hub: LabDir
-    site: LabDir
-    hub_server: OutsideServer
-    site_server: OutsideServer
-
-
 @pytest.fixture(scope="module")
-def link(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Link]:
+def link() -> Iterator[TestLink]:
     """`hal` is a user of the hub, `ann` visits the site from there, `bob` is a user of the site with its `bench`."""
-    folder = tmp_path_factory.mktemp("link")
-    hub = outside_lab(folder / "hub", leafnodes=free_port())
-    site = outside_lab(folder / "site")
-    site.join(hub.add_site("berlin"))
-    outside = site.outside()
-    assert outside
-    site.configure_outside(outside, TEST_STORE)
-    hub.add("user", "hal")
-    hub.add("user", "ann", site="berlin")
-    site.add("user", "bob")
-    site.add("exporter", "bench")
-    with (
-        serving_outside(hub) as hub_server,
-        serving_outside(site) as site_server,
-        AgentProcess("bench", site.context_path("bench")),
-    ):
-        yield Link(hub, site, hub_server, site_server)
+    with running_link() as link:
+        link.hub.add("user", "hal")
+        link.hub.add("user", "ann", site="berlin")
+        link.site.add("user", "bob")
+        link.site.add("exporter", "bench")
+        with AgentProcess("bench", link.site.context_path("bench")):
+            yield link
 
 
 @pytest.fixture
-def bob(link: Link) -> Iterator[Lab]:
+def bob(link: TestLink) -> Iterator[Lab]:
     """At the site."""
     with connect(context=link.site.context("bob")) as lab:
         yield lab
 
 
 @pytest.fixture
-def ann(link: Link) -> Iterator[Lab]:
+def ann(link: TestLink) -> Iterator[Lab]:
     """At the hub, looking at the site."""
     with connect(context=link.hub.context("ann", site="berlin")) as lab:
         until(lambda: lab.exporters()[0].state == "available")
@@ -94,7 +73,7 @@ def same_history(ann: Lab, bob: Lab) -> bool:
     return seen == real
 
 
-def test_a_visitor_works_at_the_site(link: Link, ann: Lab, bob: Lab, tmp_path: Path) -> None:
+def test_a_visitor_works_at_the_site(link: TestLink, ann: Lab, bob: Lab, tmp_path: Path) -> None:
     """By his connection to the hub: a lease of the site's scheduler, calls, a stream, a file; all under `ann@hub`."""
     with ann.lease("name=bench", duration="1m") as bench:
         assert bob.exporters()[0].holder == "ann@hub"
@@ -118,7 +97,7 @@ def test_the_site_owns_its_leases(ann: Lab, bob: Lab) -> None:
         assert bench.sync_ping(1) == 1
 
 
-async def test_nobody_is_somebody_else_across_the_link(link: Link) -> None:
+async def test_nobody_is_somebody_else_across_the_link(link: TestLink) -> None:
     """A visitor cannot call as a user of the site, a user of the hub reaches nothing of the site's, the site's very
     admin reaches nothing of the hub's lab, and the credential of the link is good for the link only."""
     ann = await open_connection(link.hub.context("ann", site="berlin"))
@@ -138,7 +117,7 @@ async def test_nobody_is_somebody_else_across_the_link(link: Link) -> None:
     await hal.close()
 
 
-async def refused_at_the_hub(link: Link) -> None:
+async def refused_at_the_hub(link: TestLink) -> None:
     """What the site's admin publishes is heard by nobody at the hub, but for the kinds that visitors read."""
     lab = await open_connection(link.hub.context("broker"))
     account = await open_connection(link.hub.context("broker", site="berlin"))
@@ -173,7 +152,7 @@ async def until_heard(site: Connection, account: Connection, heard: list[str]) -
             await account.flush()
 
 
-def test_names_of_visitors_are_kept_apart(link: Link) -> None:
+def test_names_of_visitors_are_kept_apart(link: TestLink) -> None:
     """No principal of a lab has a name that ends in @hub; visitors are users and viewers of a site that there is."""
     with pytest.raises(ConfigurationError, match="who come by a hub"):
         link.site.add("user", "ann@hub")
@@ -185,7 +164,7 @@ def test_names_of_visitors_are_kept_apart(link: Link) -> None:
 
 
 @pytest.mark.timeout(240)
-def test_the_site_works_while_the_hub_is_gone(link: Link, ann: Lab, bob: Lab) -> None:
+def test_the_site_works_while_the_hub_is_gone(link: TestLink, ann: Lab, bob: Lab) -> None:
     """Through a SIGKILL of the hub, and one of its own broker meanwhile; then the hub has the whole history, each event
     once, and visitors lease again before that."""
     link.hub_server.kill()
@@ -203,7 +182,7 @@ def test_the_site_works_while_the_hub_is_gone(link: Link, ann: Lab, bob: Lab) ->
     until(lambda: same_history(ann, bob), CATCH_UP_S)
 
 
-def test_the_hub_says_since_when_a_site_is_away(link: Link, ann: Lab) -> None:
+def test_the_hub_says_since_when_a_site_is_away(link: TestLink, ann: Lab) -> None:
     """Its exporters are offline, and why, while their records stay; then they are there again."""
     began = time.time()
     link.site_server.kill()

@@ -137,7 +137,7 @@ class TestCluster:
     def cut(self, number: int, *, routes_only: bool = False) -> None:
         """Drop every packet of a server, or only those to the other servers. Needs `network`."""
         assert self.network, "running_cluster(network=True) has cables"
-        self.network.cut(number, routes_only=routes_only)
+        self.network.cut(number, only=ROUTES if routes_only else 0)
 
     def heal(self, number: int) -> None:
         """End of the partition."""

@@ -12,8 +12,6 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from ._outside import ROUTES
-
 
 class Network:
     """One namespace for each node, with a cable to a bridge of the host."""
@@ -54,14 +52,14 @@ class Network:
                 self._in(number, "ip", "link", "set", "lo", "up")
             yield
 
-    def cut(self, number: int, *, routes_only: bool) -> None:
-        """Drop what goes to the node and comes from it; with `routes_only` its clients still reach it."""
+    def cut(self, number: int, *, only: int = 0, silent: bool = True) -> None:
+        """Drop what goes to the node and comes from it, or `only` what concerns that port of TCP; unless `silent`,
+        both ends of such connections are told at once, and new ones refused."""
+        what = ([],) if not only else (["-p", "tcp", "--sport", str(only)], ["-p", "tcp", "--dport", str(only)])
+        how = ["DROP"] if silent else ["REJECT", "--reject-with", "tcp-reset"]
         for chain in ("INPUT", "OUTPUT"):
-            if not routes_only:
-                self._in(number, "iptables", "-A", chain, "-j", "DROP")
-                continue
-            for end in ("--sport", "--dport"):
-                self._in(number, "iptables", "-A", chain, "-p", "tcp", end, str(ROUTES), "-j", "DROP")
+            for each in what:
+                self._in(number, "iptables", "-A", chain, *each, "-j", *how)
 
     def heal(self, number: int) -> None:
         """Let everything through again."""

@@ -7,7 +7,6 @@ kind: sync, async, and of processes.
 from __future__ import annotations
 
 import os
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,17 +16,14 @@ from typing import Any
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
-from jsnats.schemas import SCHEDULER
 from jsnats.sdk import Context
 
-from ._cluster import TestCluster, free_ports, running_cluster, serving_patiently
+from ._cluster import STORE, TestCluster, free_ports, running_cluster
 from ._compose import Stack
 from ._container import ContainerProcess
-from ._lab_dir import BROKER, LabDir
-from ._outside import Node, Outside
+from ._lab_dir import BROKER
+from ._linked import OutsideServer, TestLink, outside_lab, running_link, serving_outside
 from ._run import Broker, run_broker
-from ._serve_scheduler import SCHEDULER_NAME
-from ._server import nats_server_binary
 
 __all__ = [
     "TEST_STORE",
@@ -35,14 +31,16 @@ __all__ = [
     "Stack",
     "TestBroker",
     "TestCluster",
+    "TestLink",
     "free_port",
     "outside_lab",
     "running_broker",
     "running_cluster",
+    "running_link",
     "serving_outside",
 ]
 
-TEST_STORE = 1_000_000_000
+TEST_STORE = STORE
 """Bytes reserved for a test broker's streams."""
 
 
@@ -107,48 +105,3 @@ def running_broker(directory: Path | None = None, *, image: str | None = None, *
 def free_port(host: str = "127.0.0.1") -> int:
     """A port of this machine that nobody has right now."""
     return free_ports(1, host)[0]
-
-
-class OutsideServer:
-    """The only server of a lab, as somebody else would run it: `prefix` is a command that runs it elsewhere."""
-
-    def __init__(self, lab: LabDir, *prefix: str, log: Path | None = None) -> None:
-        outside = lab.outside()
-        assert outside
-        self.lab = lab
-        conf = lab.conf / f"{outside.nodes[0].name}.conf"
-        self._command = [*prefix, str(nats_server_binary()), "-c", str(conf), *(("-l", str(log)) if log else ())]
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        """Start it, without waiting for it to answer."""
-        self._process = subprocess.Popen(self._command, stderr=subprocess.DEVNULL)
-
-    def kill(self) -> None:
-        """SIGKILL, and wait until it is gone."""
-        if self._process:
-            self._process.kill()
-            self._process.wait()
-
-
-def outside_lab(folder: Path, host: str = "127.0.0.1", **more: Any) -> LabDir:
-    """A lab in `folder` with one server on free ports of `host`, configured and not started."""
-    lab = LabDir(folder / "lab")
-    lab.add(SCHEDULER, SCHEDULER_NAME)
-    store = str(folder / "data")
-    nodes = (Node(host, free_port(), free_port()),)
-    outside = Outside(nodes=nodes, listen=host, store=store, max_file=TEST_STORE * 2, **more)
-    lab.configure_outside(outside, TEST_STORE)
-    return lab
-
-
-@contextmanager
-def serving_outside(lab: LabDir) -> Iterator[OutsideServer]:
-    """The server of such a lab, and what serves beside it, in a thread."""
-    server = OutsideServer(lab)
-    server.start()
-    try:
-        with start_blocking_portal() as portal, portal.wrap_async_context_manager(serving_patiently(lab)):
-            yield server
-    finally:
-        server.kill()
