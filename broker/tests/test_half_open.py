@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from jsnats.broker._linked import join
-from jsnats.broker.testing import OutsideServer, free_port, outside_lab
+from jsnats.broker.testing import OutsideServer, free_port, join, outside_lab
 
 pytestmark = pytest.mark.skipif(
     not os.environ.get("JSNATS_LINKS"), reason="takes half a minute and root: `make test-links`"

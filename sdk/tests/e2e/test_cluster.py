@@ -16,9 +16,8 @@ from anyio.from_thread import start_blocking_portal
 
 from jsnats.agent.testing import AgentProcess
 from jsnats.broker import LabDir, ensure_streams
-from jsnats.broker._cluster_network import Network
 from jsnats.broker._services import admins_of, serving
-from jsnats.broker.testing import TEST_STORE, TestCluster, running_cluster
+from jsnats.broker.testing import TEST_STORE, Network, TestCluster, running_cluster
 from jsnats.schemas import STREAMS
 from jsnats.sdk import connect, open_connection
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,19 @@ from typing import Any
 import pytest
 
 from jsnats.agent.testing import AgentProcess
-from jsnats.broker.testing import TestLink, running_link
+from jsnats.broker.testing import (
+    LEAFNODES,
+    Network,
+    TestLink,
+    join,
+    outside_lab,
+    running_cluster,
+    running_link,
+    serving_outside,
+)
 from jsnats.common.exceptions import AccessDenied
 from jsnats.schemas import ConfigurationError
-from jsnats.sdk import ApiError, Connection, Lab, NoResponders, connect, open_connection
+from jsnats.sdk import ApiError, Connection, Context, Lab, NoResponders, connect, open_connection
 
 CATCH_UP_S = 150.0
 """nats-server begins to make up for what a mirror has missed 10 to 40 s after the link is back, longer at worst."""
@@ -192,3 +202,40 @@ def test_the_hub_says_since_when_a_site_is_away(link: TestLink, ann: Lab) -> Non
     assert began - 10 < away.since < time.time()
     link.site_server.start()
     until(lambda: ann.exporters()[0].state == "available")
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.skipif(not Network.possible(), reason="a hub of three has a network of its own: root, ip and iptables")
+def test_a_hub_of_three_servers(tmp_path: Path) -> None:
+    """The copies are on all three. When the server that the site is connected to is killed, the site goes to another
+    one, visitors work there, and the history goes on at its place: each event once."""
+    with running_cluster(tmp_path / "hub", network=True, leafnodes=LEAFNODES) as hub, ExitStack() as stack:
+        site = outside_lab(tmp_path / "site")
+        join(site, hub.lab)
+        hub.lab.add("user", "ann", site="berlin")
+        site.add("user", "bob")
+        site.add("exporter", "bench")
+        stack.enter_context(serving_outside(site))
+        stack.enter_context(AgentProcess("bench", site.context_path("bench")))
+        bob = stack.enter_context(connect(context=site.context("bob")))
+        ann = stack.enter_context(connect(context=hub.lab.context("ann", site="berlin")))
+        until(lambda: ann.exporters()[0].state == "available")
+        with ann.lease("name=bench", duration="1m") as bench:
+            assert bench.sync_ping(1) == 1
+        until(lambda: same_history(ann, bob), CATCH_UP_S)
+        assert asyncio.run(replicas(hub.lab.context("broker", site="berlin"))) == {3}
+        [home] = hub.linked("berlin")
+        hub.kill(home)
+        until(lambda: hub.linked("berlin") not in ([], [home]))
+        until(lambda: ann.exporters()[0].state == "available")
+        with ann.lease("name=bench", duration="1m") as bench:
+            assert bench.sync_ping(2) == 2
+        until(lambda: same_history(ann, bob), CATCH_UP_S)
+
+
+async def replicas(admin: Context) -> set[int]:
+    """On how many servers the streams of an account are."""
+    nc = await open_connection(admin)
+    streams = (await nc.api("STREAM.LIST"))["streams"]
+    await nc.close()
+    return {each["config"]["num_replicas"] for each in streams}

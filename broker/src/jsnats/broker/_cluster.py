@@ -26,9 +26,11 @@ from jsnats.sdk import Connection, Context, Message, leashed, open_connection
 from ._cluster_network import Network
 from ._lab_dir import BROKER, LabDir
 from ._outside import CLIENTS, ROUTES, Node, Outside
+from ._reload_outside import ask_servers
 from ._serve_scheduler import SCHEDULER_NAME
 from ._server import nats_server_binary, server_info
 from ._services import serving_lab
+from ._sites import account
 
 STORE = 1_000_000_000
 READY_S = 60.0
@@ -154,6 +156,10 @@ class TestCluster:
         """The number of the server that a connection of that name, such as "exporter bench", is at."""
         return int(self._portal.call(_home, self.lab.system_context(), client, self.servers.nodes))
 
+    def linked(self, site: str) -> list[int]:
+        """The numbers of the servers that a site's broker is connected to: one, or none while it is on its way."""
+        return list(self._portal.call(_linked, self.lab.system_context(), account(site), self.servers.nodes))
+
     def settle(self) -> None:
         """Wait until every stream is on all servers, with nothing to catch up."""
         self._portal.call(self._asked, lambda nc: _settled(nc, self.count))
@@ -193,6 +199,17 @@ async def _home(system: Context, client: str, nodes: Sequence[Node]) -> int:
             return [node.name for node in nodes].index(await found)
     finally:
         await nc.close()
+
+
+async def _linked(system: Context, account: str, nodes: Sequence[Node]) -> list[int]:
+    nc = await open_connection(system, name="jsnats test")
+    try:
+        told = await ask_servers(nc, "LEAFZ", len(nodes))
+    finally:
+        await nc.close()
+    names = [node.name for node in nodes]
+    links = [(each["server"]["name"], each["data"].get("leafs") or ()) for each in told]
+    return [names.index(name) for name, leafs in links if any(leaf["account"] == account for leaf in leafs)]
 
 
 async def _settled(nc: Connection, count: int) -> None:
@@ -235,10 +252,10 @@ def local_nodes(count: int) -> tuple[Node, ...]:
     return tuple(Node("127.0.0.1", *pair) for pair in zip(ports[:count], ports[count:], strict=True))
 
 
-def outside_at(directory: Path, nodes: tuple[Node, ...], listen: str = "127.0.0.1") -> Outside:
+def outside_at(directory: Path, nodes: tuple[Node, ...], listen: str = "127.0.0.1", leafnodes: int = 0) -> Outside:
     """How test servers run that store beside their lab."""
-    store, password = str(directory / "data"), "between-them"
-    return Outside(nodes=nodes, listen=listen, store=store, max_file=STORE * 5 // 4, password=password)
+    store, password, room = str(directory / "data"), "between-them", STORE * 2 if leafnodes else STORE * 5 // 4
+    return Outside(nodes=nodes, listen=listen, store=store, max_file=room, leafnodes=leafnodes, password=password)
 
 
 @asynccontextmanager
@@ -257,12 +274,12 @@ async def serving_patiently(lab: LabDir) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def _cluster(
-    directory: Path, count: int, network: Network | None, services: bool, portal: BlockingPortal
+    directory: Path, count: int, network: Network | None, services: bool, leafnodes: int, portal: BlockingPortal
 ) -> AsyncIterator[TestCluster]:
     lab = LabDir(directory / "lab")
     await asyncio.to_thread(lab.add, SCHEDULER, SCHEDULER_NAME)
     nodes = tuple(Node(host, CLIENTS, ROUTES) for host in network.hosts) if network else local_nodes(count)
-    outside = outside_at(directory, nodes, "0.0.0.0" if network else "127.0.0.1")
+    outside = outside_at(directory, nodes, "0.0.0.0" if network else "127.0.0.1", leafnodes)
     await asyncio.to_thread(lab.configure_outside, outside, STORE)
     async with Servers(lab, network) as servers, serving_patiently(lab) if services else nullcontext():
         yield TestCluster(lab, servers, network, portal)
@@ -270,17 +287,22 @@ async def _cluster(
 
 @contextmanager
 def running_cluster(
-    directory: Path | None = None, *, count: int = 3, network: bool = False, services: bool = True
+    directory: Path | None = None,
+    *,
+    count: int = 3,
+    network: bool = False,
+    services: bool = True,
+    leafnodes: int = 0,
 ) -> Iterator[TestCluster]:
     """Run a cluster of `count` servers in `directory`, by default a temporary one, and with `services` what makes its
-    streams and serves beside it."""
+    streams and serves beside it. Sites dial in at port `leafnodes`, which needs `network`: it is the same at each."""
     with ExitStack() as stack:
         temporary = stack.enter_context(tempfile.TemporaryDirectory(prefix="jsnats-", ignore_cleanup_errors=True))
         cables = Network(count) if network else None
         if cables:
             stack.enter_context(cables.up())
         portal = stack.enter_context(start_blocking_portal())
-        running = _cluster(directory or Path(temporary), count, cables, services, portal)
+        running = _cluster(directory or Path(temporary), count, cables, services, leafnodes, portal)
         cluster = stack.enter_context(portal.wrap_async_context_manager(running))
         if services:
             cluster.settle()

@@ -66,7 +66,7 @@ def _reachable(urls: list[str]) -> list[str]:
 async def _reload_all(system: Context, expected: int) -> list[str]:
     nc = await open_connection(system, name="jsnats reload")
     try:
-        servers = await _servers(nc, expected)
+        servers = await ask_servers(nc, "IDZ", expected)
         for server in servers:
             await _reload(nc, server)
     finally:
@@ -74,7 +74,8 @@ async def _reload_all(system: Context, expected: int) -> list[str]:
     return sorted(str(server["name"]) for server in servers)
 
 
-async def _servers(nc: Connection, expected: int) -> list[dict[str, Any]]:
+async def ask_servers(nc: Connection, what: str, expected: int) -> list[dict[str, Any]]:
+    """Ask every server in the system account, and return the answers of those that are there of `expected` ones."""
     found: list[dict[str, Any]] = []
     enough = asyncio.Event()
 
@@ -86,7 +87,7 @@ async def _servers(nc: Connection, expected: int) -> list[dict[str, Any]]:
     inbox = f"_INBOX.{secrets.token_hex(8)}"
     await nc.listen(inbox, take)
     await nc.flush()
-    await nc.publish("$SYS.REQ.SERVER.PING.IDZ", reply=inbox)
+    await nc.publish(f"$SYS.REQ.SERVER.PING.{what}", reply=inbox)
     try:
         async with asyncio.timeout(ANSWER_S):
             await enough.wait()

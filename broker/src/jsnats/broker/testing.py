@@ -19,20 +19,24 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from jsnats.sdk import Context
 
 from ._cluster import STORE, TestCluster, free_ports, running_cluster
+from ._cluster_network import Network
 from ._compose import Stack
 from ._container import ContainerProcess
 from ._lab_dir import BROKER
-from ._linked import OutsideServer, TestLink, outside_lab, running_link, serving_outside
+from ._linked import LEAFNODES, OutsideServer, TestLink, join, outside_lab, running_link, serving_outside
 from ._run import Broker, run_broker
 
 __all__ = [
+    "LEAFNODES",
     "TEST_STORE",
+    "Network",
     "OutsideServer",
     "Stack",
     "TestBroker",
     "TestCluster",
     "TestLink",
     "free_port",
+    "join",
     "outside_lab",
     "running_broker",
     "running_cluster",
