@@ -16,6 +16,7 @@ from jsnats.agent.testing import AgentProcess
 from jsnats.broker.testing import (
     LEAFNODES,
     Network,
+    OutsideServer,
     TestLink,
     join,
     outside_lab,
@@ -171,6 +172,23 @@ def test_names_of_visitors_are_kept_apart(link: TestLink) -> None:
             link.hub.add(role, "eve", site=site)
     with pytest.raises(ConfigurationError, match="--leafnodes"):
         link.site.add_site("paris")
+
+
+def test_a_revoked_site_is_cut_off_at_once(link: TestLink, ann: Lab, tmp_path: Path) -> None:
+    """Its link is closed, and refused when it dials again; the other site does not notice."""
+    site, log = outside_lab(tmp_path), tmp_path / "log"
+    join(site, link.hub, "paris")
+    server = OutsideServer(site, log=log)
+    server.start()
+    try:
+        until(lambda: log.exists() and "Leafnode connection created" in log.read_text())
+        with ann.lease("name=bench", duration="1m") as bench:
+            link.hub.revoke("paris")
+            until(lambda: "Leafnode connection closed" in log.read_text(), 5)
+            until(lambda: "Authorization Violation" in log.read_text())
+            assert bench.sync_ping(1) == 1
+    finally:
+        server.kill()
 
 
 @pytest.mark.timeout(240)

@@ -144,7 +144,7 @@ class LabDir:
         outside = self.outside()
         if outside is None:
             raise ConfigurationError(f"the lab in {self.path} runs its broker itself: there is nothing to reload")
-        return reload_servers(self.system_context(), len(outside.nodes))
+        return reload_servers(self.system_context(), len(outside.nodes), self.sites())
 
     # ------------------------------------------------------------------ sites behind a link
 

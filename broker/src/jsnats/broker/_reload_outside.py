@@ -8,6 +8,7 @@ import secrets
 import socket
 import threading
 import time
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -16,25 +17,27 @@ from urllib.parse import urlsplit
 from jsnats.schemas import BrokerError, BrokerUnfit, BrokerUnreachable
 from jsnats.sdk import Connection, Context, Message, open_connection
 
+from ._sites import account
+
 ANSWER_S = 2.0
 """How long servers may take to show up."""
 RELOAD_S = 10.0
-
-
 REACH_S = 2.0
 """How long a server may take to greet who connects."""
 
 
-def reload_servers(system: Context, expected: int) -> list[str]:
+def reload_servers(system: Context, expected: int, sites: Collection[str] = ()) -> list[str]:
     """Make every server that can be reached read its configuration again; return the names of those that did.
 
-    Of `expected` servers those that are down read it when they start. Raises BrokerUnfit with the words of a server
-    that refuses it, BrokerUnreachable, within REACH_S, if there is none.
+    Links of others than `sites` are dropped, which nats-server's reload does not do. Of `expected` servers those that
+    are down read it when they start. Raises BrokerUnfit with the words of a server that refuses it, BrokerUnreachable,
+    within REACH_S, if there is none.
     """
     reachable = _reachable(system.url.split(","))
     if not reachable:
         raise BrokerUnreachable(f"no broker at {system.url}")
-    return asyncio.run(_reload_all(replace(system, url=",".join(reachable)), expected))
+    accounts = {account(site) for site in sites}
+    return asyncio.run(_reload_all(replace(system, url=",".join(reachable)), expected, accounts))
 
 
 def _reachable(urls: list[str]) -> list[str]:
@@ -63,12 +66,13 @@ def _reachable(urls: list[str]) -> list[str]:
     return list(found)
 
 
-async def _reload_all(system: Context, expected: int) -> list[str]:
+async def _reload_all(system: Context, expected: int, accounts: Collection[str]) -> list[str]:
     nc = await open_connection(system, name="jsnats reload")
     try:
         servers = await ask_servers(nc, "IDZ", expected)
         for server in servers:
             await _reload(nc, server)
+            await _drop_links(nc, server, accounts)
     finally:
         await nc.close()
     return sorted(str(server["name"]) for server in servers)
@@ -98,12 +102,31 @@ async def ask_servers(nc: Connection, what: str, expected: int) -> list[dict[str
 
 async def _reload(nc: Connection, server: dict[str, Any]) -> None:
     try:
-        message = await nc.request(f"$SYS.REQ.SERVER.{server['id']}.RELOAD", timeout_s=RELOAD_S)
+        answer = await _ask(nc, server, "RELOAD")
     except TimeoutError as error:
         raise BrokerUnfit(f"{server['name']} did not say that it has read its configuration: see its log") from error
-    except BrokerError:
-        return  # it went meanwhile, and reads the file when it starts
-    answer = json.loads(message.data)
     if "error" in answer:
         told = answer["error"].get("description", answer["error"])
         raise BrokerUnfit(f"{server['name']} refused its new configuration: {told}")
+
+
+async def _drop_links(nc: Connection, server: dict[str, Any], kept: Collection[str]) -> None:
+    try:
+        links = (await _ask(nc, server, "LEAFZ")).get("data", {}).get("leafs") or ()
+        for link in links:
+            if link["account"].startswith(account("")) and link["account"] not in kept:
+                await _ask(nc, server, "KICK", {"cid": link["id"]})
+    except TimeoutError as error:
+        raise BrokerUnfit(f"{server['name']} did not say which sites are connected: see its log") from error
+
+
+async def _ask(nc: Connection, server: dict[str, Any], what: str, about: object = None) -> dict[str, Any]:
+    """The answer of a server; an empty one if it went meanwhile, and so begins with the new configuration. Raises
+    TimeoutError."""
+    try:
+        body = json.dumps(about).encode() if about else b""
+        message = await nc.request(f"$SYS.REQ.SERVER.{server['id']}.{what}", body, timeout_s=RELOAD_S)
+    except BrokerError:
+        return {}
+    answer: dict[str, Any] = json.loads(message.data)
+    return answer
