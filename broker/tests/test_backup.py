@@ -24,6 +24,7 @@ from jsnats.broker._outside import Node, Outside
 from jsnats.broker._restore_lab import restore_lab
 from jsnats.broker._retention import Keep
 from jsnats.broker._services import serving_lab
+from jsnats.broker._sites import Leaf
 from jsnats.schemas import BLOBS, CONSOLE, EVENTS, LAB as RECORDS, LOGS, BrokerUnreachable, ConfigurationError
 from jsnats.sdk import Blobs, Connection, Context, last_record, open_connection, put_record, replay
 
@@ -361,13 +362,18 @@ async def test_a_lab_that_is_there(tmp_path: Path, archive: Path) -> None:
 
 
 async def test_context_files_only_if_asked_for(tmp_path: Path) -> None:
-    """With `creds` they come along, and lead to where the restored lab listens."""
+    """With `creds` they come along, and lead to where the restored lab listens; so does a site's way to its hub."""
+    leaf = Leaf(site="berlin", urls=("nats-leaf://hub.example:7422",), seed="secret")
     async with running(tmp_path / "old", total_bytes=TOTAL) as broker, admin_of(broker) as nc:
         ann = await broker.add("user", "ann")
+        broker.lab.join(leaf)
+        await save(broker.lab, nc, tmp_path / "without.tar", without=["blobs", "console"])
         await save(broker.lab, nc, tmp_path / "with.tar", creds=True, without=["blobs", "console"])
     new = LabDir(tmp_path / "new")
     contents, _ = await restore_lab(tmp_path / "with.tar", new)
     assert set(contents.streams) == {EVENTS.name, LOGS.name}
+    assert b"secret" not in (tmp_path / "without.tar").read_bytes()
+    assert new.leaf() == leaf
     assert new.context("ann").seed == ann.seed
     assert new.context_path("ann").stat().st_mode & 0o777 == 0o600
     assert new.context("broker").seed != LabDir(tmp_path / "old").context("broker").seed

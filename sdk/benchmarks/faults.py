@@ -178,6 +178,8 @@ def running_traffic(cluster: Place, folder: Path) -> Iterator[list[Traffic]]:
 def users(alice: Context, bob: Context, folder: Path) -> Iterator[list[Traffic]]:
     """What both do: one holds a lease throughout, the other takes those that are counted."""
     with connect(context=alice) as lab:
+        while {each.name for each in lab.exporters()} < {"bench", "spare"}:  # a hub copies them first
+            time.sleep(0.1)
         held = lab.lease(exporter="bench", tether="30s")
         with held:
             traffic = [kind(bob if kind.name == "lease" else alice, folder) for kind in KINDS]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -13,8 +15,11 @@ from typing import Any
 import pytest
 
 from jsnats.agent.testing import AgentProcess
+from jsnats.broker import LabDir
+from jsnats.broker._restore_lab import restore_lab
 from jsnats.broker.testing import (
     LEAFNODES,
+    TEST_STORE,
     Network,
     OutsideServer,
     TestLink,
@@ -237,18 +242,12 @@ def test_a_hub_of_three_servers(tmp_path: Path) -> None:
         stack.enter_context(AgentProcess("bench", site.context_path("bench")))
         bob = stack.enter_context(connect(context=site.context("bob")))
         ann = stack.enter_context(connect(context=hub.lab.context("ann", site="berlin")))
-        until(lambda: ann.exporters()[0].state == "available")
-        with ann.lease("name=bench", duration="1m") as bench:
-            assert bench.sync_ping(1) == 1
-        until(lambda: same_history(ann, bob), CATCH_UP_S)
+        worked_and_seen(ann, bob)
         assert asyncio.run(replicas(hub.lab.context("broker", site="berlin"))) == {3}
         [home] = hub.linked("berlin")
         hub.kill(home)
         until(lambda: hub.linked("berlin") not in ([], [home]))
-        until(lambda: ann.exporters()[0].state == "available")
-        with ann.lease("name=bench", duration="1m") as bench:
-            assert bench.sync_ping(2) == 2
-        until(lambda: same_history(ann, bob), CATCH_UP_S)
+        worked_and_seen(ann, bob)
 
 
 async def replicas(admin: Context) -> set[int]:
@@ -257,3 +256,63 @@ async def replicas(admin: Context) -> set[int]:
     streams = (await nc.api("STREAM.LIST"))["streams"]
     await nc.close()
     return {each["config"]["num_replicas"] for each in streams}
+
+
+def save(lab: LabDir, path: Path, *more: str) -> None:
+    """Make a backup."""
+    command = [sys.executable, "-m", "jsnats.sdk.cli", "broker", "backup", str(path), "--dir", str(lab.path), *more]
+    subprocess.run(command, check=True, capture_output=True)
+
+
+def restored(old: LabDir, folder: Path, archive: Path) -> LabDir:
+    """A lab at the same address that has nothing but the backup, and as a site the file from its hub."""
+    before = old.outside()
+    assert before
+    lab = outside_lab(folder, before.nodes[0], leafnodes=before.leafnodes)
+    outside = lab.outside()
+    assert outside
+    if leaf := old.leaf():
+        lab.join(leaf)
+        lab.configure_outside(outside, TEST_STORE)
+    server = OutsideServer(lab)
+    server.start()
+    until(lambda: asyncio.run(restore_lab(archive, lab)))
+    server.kill()
+    return lab
+
+
+@pytest.mark.timeout(240)
+def test_hub_and_site_come_back_from_backups(tmp_path: Path) -> None:
+    """The site is lost and restored: the hub's copies, which had come further, become those of the restored lab. Then
+    the hub is: it knows the site and its visitors by what they have, and copies anew."""
+    with running_link(tmp_path / "first") as link, ExitStack() as stack:
+        hub, site = link.hub, link.site
+        hub.add("user", "ann", site="berlin")
+        site.add("user", "bob")
+        site.add("exporter", "bench")
+        stack.enter_context(AgentProcess("bench", site.context_path("bench")))
+        bob = stack.enter_context(connect(context=site.context("bob")))
+        ann = stack.enter_context(connect(context=hub.context("ann", site="berlin")))
+        worked_and_seen(ann, bob)
+        save(site, tmp_path / "site.tar")
+        save(hub, tmp_path / "hub.tar", "--creds")
+        worked_and_seen(ann, bob)
+        lost = history(bob)
+        link.stop_site()
+        site = restored(site, tmp_path / "site", tmp_path / "site.tar")
+        stack.enter_context(serving_outside(site))
+        worked_and_seen(ann, bob)
+        assert not set(lost) <= set(history(bob))
+        link.stop_hub()
+        hub = restored(hub, tmp_path / "hub", tmp_path / "hub.tar")
+        assert hub.context("ann", site="berlin").seed == ann.inner.connection.context.seed
+        stack.enter_context(serving_outside(hub))
+        worked_and_seen(ann, bob)
+
+
+def worked_and_seen(ann: Lab, bob: Lab) -> None:
+    """A visitor takes a lease and calls, and both ends tell the same of it."""
+    until(lambda: ann.exporters()[0].state == "available")
+    with ann.lease("name=bench", duration="1m") as bench:
+        assert bench.sync_ping(2) == 2
+    until(lambda: same_history(ann, bob), CATCH_UP_S)

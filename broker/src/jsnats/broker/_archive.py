@@ -1,7 +1,7 @@
 """The file of a backup: a tar archive that any tar can list.
 
     lab.json                        what is in it; who may connect, settings, policy.yaml
-    creds/<file>                    context files, if they were asked for
+    creds/<file>, leaf.json         context files, and what a site needs to reach its hub, if they were asked for
     buckets/<bucket>                its records, a line of JSON each
     streams/<stream>/stream.json    its definition and state
     streams/<stream>/00000001 ...   its snapshot, in the chunks in which JetStream sent it
@@ -26,7 +26,7 @@ from typing import Any, BinaryIO, cast
 from jsnats.schemas import ConfigurationError
 
 FORMAT = 1
-LAB, END, DEFINITION = "lab.json", "end.json", "stream.json"
+LAB, END, DEFINITION, LEAF = "lab.json", "end.json", "stream.json", "leaf.json"
 MAX_MEMBER = 1 << 30
 """Bytes of one member: more is no archive of ours."""
 

@@ -78,8 +78,8 @@ async def back_up(
     infos = {spec.name: (await nc.api(f"STREAM.INFO.{spec.name}"))["state"]["bytes"] for spec in specs}
     save = _Save(nc, archive, sum(infos.values()), progress)
     await save.put(LAB, json.dumps(_about(lab, without, await nc.api("INFO")), indent=1).encode())
-    for path in sorted(lab.creds.iterdir()) if creds else ():
-        await save.put(f"creds/{path.name}", path.read_bytes())
+    for path in lab.secret_files() if creds else ():
+        await save.put(path.relative_to(lab.path).as_posix(), path.read_bytes())
     saved = []
     for spec in specs:
         saved.append(await (save.bucket(spec) if spec.kv else save.stream(spec)))

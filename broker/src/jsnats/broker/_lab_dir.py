@@ -244,10 +244,16 @@ class LabDir:
         return rows(self.principals())
 
     def admit(self, found: Iterable[dict[str, str]]) -> list[Principal]:
-        """Let those in who were let in elsewhere, and return them; who is in here already stays as he is."""
+        """Let those in who were let in elsewhere, and return them; who is in here already stays as he is.
+
+        The admins that the broker itself has, one for each site, are new ones.
+        """
         with self._editing() as principals:
             new = [each for each in map(from_row, found) if not known_as(principals, each.token, each.site)]
+            new = [each for each in new if (each.role, each.name) != (ADMIN, visitor(BROKER))]
             principals += new
+            for site in [each.name for each in new if each.role == SITE]:
+                self._add(principals, ADMIN, visitor(BROKER), site)
         return new
 
     def context(self, name: str, *, site: str = "") -> Context:
@@ -261,6 +267,14 @@ class LabDir:
     def system_context(self) -> Context:
         """The way into the system account, where the broker tells who connects and disconnects."""
         return Context.load(self._secrets.system)
+
+    def secret_files(self) -> list[Path]:
+        """What lets somebody in: context files, logins of MQTT, and what a site needs to reach its hub."""
+        return [*sorted(each for each in self.creds.rglob("*") if each.is_file()), *self.path.glob(self._leaf.name)]
+
+    def secret_file(self, principal: Principal) -> Path:
+        """Where that of a principal is, or would be."""
+        return self._secrets.file(principal)
 
     # ------------------------------------------------------------------ files
 

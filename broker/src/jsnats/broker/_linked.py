@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,7 +87,7 @@ def serving_outside(lab: LabDir, *prefix: str) -> Iterator[OutsideServer]:
 
 @dataclass(slots=True)
 class TestLink:
-    """A hub and its site `berlin`: their directories and servers."""
+    """A hub and its site `berlin`: their directories and servers; `stop_hub` and `stop_site` end what serves there."""
 
     __test__ = False  # no test class, whatever its name
 
@@ -95,6 +95,8 @@ class TestLink:
     site: LabDir
     hub_server: OutsideServer
     site_server: OutsideServer
+    stop_hub: Callable[[], None]
+    stop_site: Callable[[], None]
     network: Network | None = None
 
     def cut(self, *, silent: bool = False) -> None:
@@ -124,6 +126,7 @@ def running_link(directory: Path | None = None, *, network: bool = False) -> Ite
             hub = outside_lab(folder / "hub", leafnodes=free_ports(1)[0])
         site = outside_lab(folder / "site")
         join(site, hub)
-        hub_server = stack.enter_context(serving_outside(hub, *prefix))
-        site_server = stack.enter_context(serving_outside(site))
-        yield TestLink(hub, site, hub_server, site_server, cable)
+        at_hub, at_site = stack.enter_context(ExitStack()), stack.enter_context(ExitStack())
+        hub_server = at_hub.enter_context(serving_outside(hub, *prefix))
+        site_server = at_site.enter_context(serving_outside(site))
+        yield TestLink(hub, site, hub_server, site_server, at_hub.close, at_site.close, cable)

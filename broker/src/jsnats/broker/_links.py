@@ -3,18 +3,22 @@
 The copies are mirrors in the site's account, by the names the streams have at the site, with the same sequences and
 times. nats-server makes up by itself for what it has missed, and takes 10 to 40 s to begin (2.15). Records are wanted
 sooner: whose lease it is. Their copies are small, and a new mirror begins at once, so they are made anew.
+
+A site that was restored from a backup, or has lost its store, counts from another number. A mirror would not notice,
+and leave out what comes until then. So each copy says of which lab it is, and is made anew when the site has another.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-from jsnats.schemas import BLOBS, LINK_BUCKET, PRESENCE, JsnatsError, LinkRecord, StreamSpec, link_key
+from jsnats.schemas import BLOBS, LAB, LINK_BUCKET, PRESENCE, JsnatsError, LinkRecord, StreamSpec, link_key
 from jsnats.sdk import ApiError, Connection, NoResponders, last_record, open_connection, put_record
 
 from ._ensure import stream_config
@@ -32,6 +36,8 @@ RETRY_S = 5.0
 COPY_SHARE = 0.1
 """Of what the lab may store of that kind, for history; records are copied whole."""
 LINK_BYTES = 1 << 20
+ORIGIN = "jsnats.origin"
+"""In the metadata of a copy: when the bucket of the lab's records was made at the site. A restore makes a new one."""
 _NO_STREAM = 10059
 _AT_ORIGIN = ("subjects", "republish", "allow_atomic", "duplicate_window")
 
@@ -79,12 +85,16 @@ async def _serve_one(lab: LabDir, site: str) -> None:
 # ---------------------------------------------------------------------- copies
 
 
-async def ensure_copies(nc: Connection, site: str, lab: LabDir) -> None:
-    """Make the mirrors and the bucket that are missing. Raises ApiError."""
+async def ensure_copies(nc: Connection, site: str, lab: LabDir, origin: str = "") -> None:
+    """Make the mirrors and the bucket that are missing, and anew those of another `origin`, if that is known.
+
+    Raises ApiError.
+    """
     outside = lab.outside()
     more = {"num_replicas": outside.replicas if outside else 1}
     for spec in COPIED:
-        await _ensure(nc, copy_config(spec, site, lab.settings().store_bytes) | more)
+        config = copy_config(spec, site, lab.settings().store_bytes) | more
+        await _ensure(nc, config | ({"metadata": {ORIGIN: origin}} if origin else {}))
     bucket = {"name": LINK_BUCKET, "subjects": ["$KV.jsnats_link.>"], "max_msgs_per_subject": 1}
     await _ensure(nc, bucket | {"allow_direct": True, "max_bytes": LINK_BYTES} | more)
 
@@ -104,16 +114,21 @@ async def _ensure(nc: Connection, config: dict[str, Any]) -> None:
             raise
         await nc.api(f"STREAM.CREATE.{config['name']}", config)
         return
+    if (origin := config.get("metadata", {}).get(ORIGIN)) and present.get("metadata", {}).get(ORIGIN) != origin:
+        log.info("%s is copied anew", config["name"])
+        await nc.api(f"STREAM.DELETE.{config['name']}")
+        await nc.api(f"STREAM.CREATE.{config['name']}", config)
+        return
     changed = {key: config[key] for key in ("max_bytes", "num_replicas") if present[key] != config[key]}
     if changed:
         await nc.api(f"STREAM.UPDATE.{config['name']}", present | changed)
 
 
-async def _renew_records(nc: Connection, site: str, lab: LabDir) -> None:
+async def _renew_records(nc: Connection, site: str, lab: LabDir, origin: str) -> None:
     for spec in COPIED:
         if spec.kv:
             await nc.api(f"STREAM.DELETE.{spec.name}")
-    await ensure_copies(nc, site, lab)
+    await ensure_copies(nc, site, lab, origin)
 
 
 # ---------------------------------------------------------------------- the link
@@ -127,6 +142,7 @@ async def _watch(nc: Connection, site: str, lab: LabDir) -> None:
     found = await last_record(nc, LINK_BUCKET, link_key(site))
     known = LinkRecord.decode(found.body) if found and found.body else None
     heard, renewed = known.since if known else 0.0, time.monotonic()
+    copied = ""
     while True:
         connected = await _reaches(nc, site)
         heard = time.time() if connected else heard
@@ -134,8 +150,11 @@ async def _watch(nc: Connection, site: str, lab: LabDir) -> None:
             known = LinkRecord(connected=connected, since=heard)
             await put_record(nc, link_key(site), known.encode())
             log.info("the site %s is %s", site, "connected" if connected else "not connected")
+        if connected and (origin := await _origin(nc, site)) and origin != copied:
+            await ensure_copies(nc, site, lab, origin)
+            copied = origin
         if connected and time.monotonic() - renewed > RENEW_S and await _is_silent(nc):
-            await _renew_records(nc, site, lab)
+            await _renew_records(nc, site, lab, copied)
             renewed = time.monotonic()
         await asyncio.sleep(LOOK_S)
 
@@ -147,6 +166,16 @@ async def _reaches(nc: Connection, site: str) -> bool:
     except (NoResponders, TimeoutError):
         return False
     return True
+
+
+async def _origin(nc: Connection, site: str) -> str:
+    """Which lab is at the site; nothing if it does not say so now."""
+    try:
+        answer = await nc.request(f"{api_of(site)}.STREAM.INFO.{LAB.name}", timeout_s=ANSWER_S)
+    except (NoResponders, TimeoutError):
+        return ""
+    created: str = json.loads(answer.data).get("created", "")
+    return created
 
 
 async def _is_silent(nc: Connection) -> bool:

@@ -18,7 +18,7 @@ from pathlib import Path
 from jsnats.schemas import SCHEDULER, ConfigurationError
 from jsnats.sdk import Connection, NoResponders
 
-from ._archive import Contents, check, read
+from ._archive import LEAF, Contents, check, read
 from ._at_broker import at_broker
 from ._backup import Progress
 from ._lab_dir import LabDir
@@ -84,18 +84,22 @@ async def _refuse_served(nc: Connection) -> None:
 
 def _bring_people(path: Path, contents: Contents, lab: LabDir) -> None:
     """Who may connect, their context files if the archive has any, and what they may ask for."""
-    new = lab.admit(contents.lab["principals"])
-    names = {f"{each.role}-{each.token}." for each in new}
+    files = {lab.secret_file(each).relative_to(lab.path).as_posix() for each in lab.admit(contents.lab["principals"])}
+    if lab.leaf() is None:
+        files.add(LEAF)
     for name, data in read(path):
-        folder, _, file = name.partition("/")
-        if folder == "creds" and any(file.startswith(prefix) for prefix in names) and "/" not in file:
-            _write_private(lab.creds / file, data)
+        if name in files:
+            _write_private(lab.path / name, data)
     if contents.lab["policy"] and not lab.policy.exists():
         lab.policy.write_text(contents.lab["policy"])
-    lab.move_to(lab.settings())
+    if outside := lab.outside():
+        lab.configure_outside(outside, lab.settings().store_bytes)
+    else:
+        lab.move_to(lab.settings())
 
 
 def _write_private(path: Path, data: bytes) -> None:
+    path.parent.mkdir(mode=0o700, exist_ok=True)
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         file.write(data)
 

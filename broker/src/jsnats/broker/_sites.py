@@ -138,7 +138,7 @@ def leaf_permissions(site: str) -> Permissions:
     """What may cross a link: published by the site, received by it."""
     api = api_of(site)
     copies = [f"{api}.CONSUMER.CREATE.{spec.name}{rest}" for spec in COPIED for rest in ("", ".>")]
-    asked = [f"{api}.{request}" for request in _AT_SITE]
+    asked = [f"{api}.STREAM.INFO.{LAB.name}", *(f"{api}.{request}" for request in _AT_SITE)]
     publish = (*_ANSWERS, "$JS.M.>", "$JSC.R.>")
     return Permissions(publish, (*_REQUESTS, "jsnats.blob.>", "$SRV.>", "$JS.FC.>", *copies, *asked))
 

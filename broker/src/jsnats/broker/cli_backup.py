@@ -92,6 +92,7 @@ def restore(
 
     with one_line_errors(), _bar("restoring") as progress:
         lab = LabDir(directory)
+        was_site = lab.leaf() is not None
         contents, aside = _run(restore_lab(file, lab, replace=replace, progress=progress))
     if as_json:
         print_json(_about(contents, lab, aside))
@@ -99,6 +100,8 @@ def restore(
     if aside:
         typer.echo(f"aside      {aside}")
     typer.echo(f"restored   {lab.path}, as of {_date(contents.lab['made'])}")
+    if lab.leaf() and not was_site:
+        typer.echo("site       its servers have to be started again, to dial its hub")
     typer.echo("next       jsnats broker serve" if lab.outside() else "next       jsnats broker run")
 
 
