@@ -215,6 +215,38 @@ def test_the_site_works_while_the_hub_is_gone(link: TestLink, ann: Lab, bob: Lab
     until(lambda: same_history(ann, bob), CATCH_UP_S)
 
 
+def test_a_copy_of_records_that_hears_nothing_is_made_anew(link: TestLink, ann: Lab) -> None:
+    """nats-server would take 40 s to begin again after an outage, or for ever as here, where its origin is nowhere. The
+    copies of history, which are large, are left as they are."""
+    admin = link.hub.context("broker", site="berlin")
+    history = asyncio.run(made(admin, "JSNATS_"))
+    asyncio.run(deafen(admin))
+    with pytest.raises((AssertionError, IndexError)):
+        assert ann.exporters()[0].state == "available"
+    until(lambda: ann.exporters()[0].state == "available")
+    assert asyncio.run(made(admin, "JSNATS_")) == history
+
+
+async def deafen(admin: Context) -> None:
+    """Let the records be mirrors of what is not there."""
+    nc = await open_connection(admin)
+    for name in await made(admin, "KV_"):
+        config = (await nc.api(f"STREAM.INFO.{name}"))["config"]
+        if "mirror" in config:
+            config["mirror"]["external"]["api"] = "$JS.nowhere.API"
+            await nc.api(f"STREAM.DELETE.{name}")
+            await nc.api(f"STREAM.CREATE.{name}", config)
+    await nc.close()
+
+
+async def made(admin: Context, prefix: str) -> dict[str, str]:
+    """When each of the streams was."""
+    nc = await open_connection(admin)
+    streams = (await nc.api("STREAM.LIST"))["streams"]
+    await nc.close()
+    return {each["config"]["name"]: each["created"] for each in streams if each["config"]["name"].startswith(prefix)}
+
+
 def test_the_hub_says_since_when_a_site_is_away(link: TestLink, ann: Lab) -> None:
     """Its exporters are offline, and why, while their records stay; then they are there again."""
     began = time.time()
