@@ -107,16 +107,19 @@ def _text(settings: dict[str, Any]) -> str:
     return "".join(f"{key}: {json.dumps(value, ensure_ascii=False, indent=1)}\n" for key, value in settings.items())
 
 
-def link_settings(listen: str, leafnodes: int, leaf: Leaf | None) -> dict[str, Any]:
+def link_settings(listen: str, leafnodes: int, leaf: Leaf | None, tls: dict[str, str]) -> dict[str, Any]:
     """What a server says of links: of a hub that sites dial into at port `leafnodes`, of a site that has a `leaf`.
 
-    Raises ConfigurationError for one that would be both.
+    `tls` names the files of either. Raises ConfigurationError for one that would be both.
     """
     if leafnodes and leaf:
         raise ConfigurationError(f"this lab is the site {leaf.site!r} of a hub: it cannot be one itself")
     if leaf:
-        return {"leafnodes": leaf.settings(), **_HALF_OPEN}
-    return {"leafnodes": {"host": listen, "port": leafnodes, "no_advertise": True}, **_HALF_OPEN} if leafnodes else {}
+        return {"leafnodes": leaf.settings(tls), **_HALF_OPEN}
+    if not leafnodes:
+        return {}
+    listening = {"host": listen, "port": leafnodes, "no_advertise": True}
+    return {"leafnodes": listening | ({"tls": tls} if tls else {}), **_HALF_OPEN}
 
 
 def domain(leafnodes: int, leaf: Leaf | None) -> dict[str, str]:

@@ -129,8 +129,9 @@ class LabDir:
     def configure_outside(self, outside: Outside, store_bytes: int) -> list[Path]:
         """Write the configuration of servers that somebody else runs, and let the context files lead to them.
 
-        Returns the files.
+        Returns the files. Raises ConfigurationError for what cannot be, and leaves it at what was before.
         """
+        outside.files("", (), self.leaf())
         with editing(self.path / "auth.lock"):
             self.move_to(replace(self.settings(), url=outside.url, store_bytes=store_bytes))
             write_secret(self._outside, json.dumps(asdict(outside), indent=1))

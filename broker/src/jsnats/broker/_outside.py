@@ -16,7 +16,7 @@ from pathlib import PurePosixPath
 from jsnats.schemas import ConfigurationError
 
 from ._config import MAX_MEMORY, Principal, domain, link_settings, render_accounts, render_node, sync_settings
-from ._sites import Leaf
+from ._sites import PLAIN, TLS, Leaf
 
 CLIENTS, ROUTES = 4222, 6222
 
@@ -76,7 +76,8 @@ class Outside:
     """How the servers are to run. `store` is the folder for data on their hosts, ports of 0 are not opened.
 
     `leafnodes` is the port that sites dial into, `sync` is as in BrokerConfig, `password` what the servers of a cluster
-    know each other by.
+    know each other by. Of files in PEM on the servers' hosts, a hub has `leafnodes_cert` and `leafnodes_key`, a site
+    `leaf_ca`, who vouches for its hub.
     """
 
     nodes: tuple[Node, ...]
@@ -88,6 +89,9 @@ class Outside:
     websocket: int = 0
     sync: str = ""
     leafnodes: int = 0
+    leafnodes_cert: str = ""
+    leafnodes_key: str = ""
+    leaf_ca: str = ""
     password: str = ""
 
     @property
@@ -109,15 +113,25 @@ class Outside:
     @property
     def leaf_urls(self) -> tuple[str, ...]:
         """What sites dial."""
-        return tuple(f"nats-leaf://{node.address}:{self.leafnodes}" for node in self.nodes)
+        scheme = TLS if self.leafnodes_cert else PLAIN
+        return tuple(f"{scheme}://{node.address}:{self.leafnodes}" for node in self.nodes)
 
     def files(self, system_key: str, principals: Iterable[Principal], leaf: Leaf | None = None) -> dict[str, str]:
         """The text of each file of `conf/` by its name; of a site with a `leaf`. Several servers know each other by
         `password`."""
-        links = link_settings(self.listen, self.leafnodes, leaf)
+        links = link_settings(self.listen, self.leafnodes, leaf, self._tls(leaf))
         ours = domain(self.leafnodes, leaf)
         files = {f"{node.name}.conf": render_node(self._settings(node, ours) | links) for node in self.nodes}
         return files | {"accounts.conf": render_accounts(system_key, tuple(principals))}
+
+    def _tls(self, leaf: Leaf | None) -> dict[str, str]:
+        """The files of a hub, or of a site with a `leaf`. Raises ConfigurationError for those that do not fit."""
+        if bool(self.leafnodes_cert) != bool(self.leafnodes_key) or (self.leafnodes_cert and not self.leafnodes):
+            raise ConfigurationError("--leafnodes-cert and --leafnodes-key go together, with the port of --leafnodes")
+        if self.leaf_ca and not (leaf and leaf.encrypted):
+            raise ConfigurationError("--leaf-ca is for a site whose hub has a certificate: get a new --leaf file there")
+        files = {"cert_file": self.leafnodes_cert, "key_file": self.leafnodes_key, "ca_file": self.leaf_ca}
+        return {name: file for name, file in files.items() if file}
 
     def _settings(self, node: Node, ours: dict[str, str]) -> dict[str, object]:
         settings: dict[str, object] = {

@@ -39,6 +39,8 @@ SITE: Final = "site"
 VISITOR: Final = "@hub"
 """What the names of those end in who come by the hub."""
 HUB_DOMAIN: Final = "hub"
+PLAIN, TLS = "nats-leaf", "tls"
+"""Schemes of the hub's addresses. With the latter a site takes no hub that does not encrypt."""
 COPIED: Final = (TREE, INTERFACE, PRESENCE, LAB, EVENTS, LOGS, CONSOLE)
 _DOMAIN = re.compile(r"[A-Za-z0-9_-]{1,32}")
 _REQUESTS: Final = ("jsnats.call.>", "jsnats.ctl.>", "jsnats.up.>", "jsnats.lease.>", "jsnats.store.>")
@@ -74,7 +76,12 @@ class Leaf:
         except (ValueError, KeyError, TypeError) as error:
             raise ConfigurationError(f"{path} is not what `jsnats auth add site NAME` writes at the hub") from error
 
-    def settings(self) -> dict[str, Any]:
+    @property
+    def encrypted(self) -> bool:
+        """Whether the hub has a certificate. If so, the site connects in no other way."""
+        return all(url.startswith(f"{TLS}:") for url in self.urls)
+
+    def settings(self, tls: dict[str, str]) -> dict[str, Any]:
         """The site's part of a leaf node, as nats-server takes it."""
         remote = {
             "urls": list(self.urls),
@@ -83,7 +90,7 @@ class Leaf:
             "deny_imports": list(WITHIN),
             "deny_exports": list(WITHIN),
         }
-        return {"reconnect": "1s", "remotes": [remote]}
+        return {"reconnect": "1s", "remotes": [remote | ({"tls": tls} if tls else {})]}
 
 
 def check_site(name: str) -> str:

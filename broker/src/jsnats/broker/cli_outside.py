@@ -33,6 +33,19 @@ LeafFile = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Be a site: the file that `jsnats auth add site` made.")
 ]
 
+LeafnodesCert = Annotated[
+    str, typer.Option(metavar="FILE", help="As a hub: encrypt links, with that certificate at each server, in PEM.")
+]
+LeafnodesKey = Annotated[str, typer.Option(metavar="FILE", help="The key of that certificate.")]
+LeafCa = Annotated[
+    str,
+    typer.Option(
+        metavar="FILE",
+        help="As a site: who vouches for the hub's certificate, at each server.",
+        show_default="those that the host knows",
+    ),
+]
+
 
 @broker_app.command()
 def config(
@@ -47,6 +60,9 @@ def config(
     sync: Sync = "",
     leafnodes: Leafnodes = 0,
     leaf: LeafFile = None,
+    leafnodes_cert: LeafnodesCert = "",
+    leafnodes_key: LeafnodesKey = "",
+    leaf_ca: LeafCa = "",
 ) -> None:
     """Write the configuration of nats-servers that something else runs: containers, systemd, a cluster of three.
 
@@ -70,6 +86,9 @@ def config(
             websocket=websocket,
             sync=sync,
             leafnodes=leafnodes,
+            leafnodes_cert=leafnodes_cert,
+            leafnodes_key=leafnodes_key,
+            leaf_ca=leaf_ca,
             password=_password(lab),
         )
         for path in lab.configure_outside(outside, size):
