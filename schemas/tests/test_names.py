@@ -3,7 +3,16 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, strategies as st
 
-from jsnats.schemas import InvalidName, check_name, escape_user, is_user_token, unescape_user, with_names
+from jsnats.schemas import (
+    VISITOR,
+    InvalidName,
+    check_name,
+    escape_user,
+    is_user_token,
+    is_visitor,
+    unescape_user,
+    with_names,
+)
 
 ESCAPED = [
     ("ann", "ann"),
@@ -45,6 +54,12 @@ def test_users_by_name() -> None:
     """In fields for people, users are names; what else looks like a token stays."""
     fields = {"holder": "ann=40hub", "co_holders": ["bob=2E"], "by": "", "end": 1.5, "note": "a=40b", "to": None}
     assert with_names(fields) == fields | {"holder": "ann@hub", "co_holders": ["bob."]}
+
+
+def test_a_visitor_is_known_by_his_token() -> None:
+    """Who comes to a site by its hub, and nobody else."""
+    assert is_visitor(escape_user("ann" + VISITOR))
+    assert not any(is_visitor(escape_user(name)) for name in ("ann", "hub", "ann@corp", "=40hub", "ann@hub.example"))
 
 
 @pytest.mark.parametrize("name", ["", "lab", "x" * 127, "é" * 64])

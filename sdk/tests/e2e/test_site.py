@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from jsnats.agent._dispatch import CALLER_GONE_S
 from jsnats.agent.testing import AgentProcess
 from jsnats.broker import LabDir
 from jsnats.broker._restore_lab import restore_lab
@@ -177,6 +178,19 @@ def test_names_of_visitors_are_kept_apart(link: TestLink) -> None:
             link.hub.add(role, "eve", site=site)
     with pytest.raises(ConfigurationError, match="--leafnodes"):
         link.site.add_site("paris")
+
+
+def test_a_visitor_waits_for_the_hub(link: TestLink, ann: Lab, bob: Lab) -> None:
+    """His stream goes on after an outage of the hub that is longer than an exporter waits for a caller at its own
+    broker: the link may be away for a moment, and the exporter is not told."""
+    with ann.lease("name=bench", duration="1m") as bench:
+        items = bench.streamingcall("count", 300, 0.02)
+        first = next(items)
+        link.hub_server.kill()
+        end = time.monotonic() + CALLER_GONE_S + 2
+        until(lambda: bob.exporters()[0].holder == "ann@hub" and time.monotonic() > end)
+        link.hub_server.start()
+        assert [first, *items] == list(range(300))
 
 
 def test_a_revoked_site_is_cut_off_at_once(link: TestLink, ann: Lab, tmp_path: Path) -> None:

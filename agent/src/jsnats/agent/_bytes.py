@@ -22,6 +22,7 @@ from jsnats.schemas import (
     DriverError,
     ack_headers,
     down_subject,
+    is_visitor,
     ups_of,
 )
 from jsnats.sdk import Bulk, Connection, Disconnected, Message, Messages, NoResponders, Pipe, chunks, deliver
@@ -36,7 +37,7 @@ SILENT_S = 4.0
 ABSENT_S = 10.0
 """How long a client whose connection is gone may take to be back: a restart of the broker, a change of network."""
 ELSEWHERE_S = 20.0
-"""The same in a cluster, where it has to notice first that its server is silent or cut off."""
+"""The same in a cluster, or by a hub, where it has to notice first that its server is silent or cut off."""
 SETTLE_S = 1.0
 """How long a reset by the far end may wait for the client to have what came before it."""
 GONE_S = 60.0
@@ -203,7 +204,8 @@ class Streams:
         return [call for call in self._sessions.values() if settled and self._is_gone(call, now - call.heard)]
 
     def _is_gone(self, call: OpenCall, silence: float) -> bool:
-        absent_s = ELSEWHERE_S if self.answers.connection.clustered else ABSENT_S
+        elsewhere = self.answers.connection.clustered or is_visitor(call.user)
+        absent_s = ELSEWHERE_S if elsewhere else ABSENT_S
         return silence > GONE_S or (silence > absent_s and call.absent)
 
     async def _ask(self, call: OpenCall) -> None:

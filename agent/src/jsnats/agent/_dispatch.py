@@ -28,6 +28,7 @@ from jsnats.schemas import (
     decode,
     driver_error,
     headers as h,
+    is_visitor,
     parse_call,
 )
 from jsnats.sdk import Bulk, Connection, Message
@@ -45,7 +46,7 @@ log = logging.getLogger("jsnats.agent")
 LOOK_S = 0.5
 CALLER_GONE_S = 4.0
 CALLER_ELSEWHERE_S = 20.0
-"""The same in a cluster, where a caller's server may be silent or cut off, and ours does not know."""
+"""The same in a cluster, or by a hub, where a caller's server may be silent or cut off, and ours does not know."""
 """A stream whose reader, or arguments whose sender, has been silent for so long is given up."""
 RECONNECT_GRACE_S = 10.0
 MAX_ARGUMENTS = 64 << 20
@@ -225,14 +226,16 @@ class Dispatcher:
         self.executor.audit.look(self.table.running())
         back = asyncio.get_running_loop().time() - self.connection.reconnected_at
         settled = self.connection.connected.is_set() and back > RECONNECT_GRACE_S
-        gone_s = CALLER_ELSEWHERE_S if self.connection.clustered else CALLER_GONE_S
         for call in self.table.running():
             await self.answers.still_working(call, now, LOOK_S)
             needs_caller = call in self._awaited or (call.publisher and not call.detached)
-            if needs_caller and settled and now - call.heard > gone_s:
+            if needs_caller and settled and now - call.heard > self._absence_s(call):
                 self.cancel(call, "its caller is gone")
         for call in self.executor.streams.look(settled=settled):
             self.cancel(call, "its client is gone")
+
+    def _absence_s(self, call: OpenCall) -> float:
+        return CALLER_ELSEWHERE_S if self.connection.clustered or is_visitor(call.user) else CALLER_GONE_S
 
 
 async def _nothing_newer() -> None:

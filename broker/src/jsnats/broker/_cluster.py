@@ -67,7 +67,7 @@ class Servers:
                 *leashed(command), stdout=output, stderr=output, start_new_session=True
             )
         async with asyncio.timeout(READY_S):
-            await _until(lambda: _speaks(node))
+            await until(lambda: _speaks(node))
 
     async def kill(self, number: int, how: int = signal.SIGKILL) -> None:
         """Kill a server and wait until it is gone."""
@@ -214,14 +214,15 @@ async def _linked(system: Context, account: str, nodes: Sequence[Node]) -> list[
 
 async def _settled(nc: Connection, count: int) -> None:
     for spec in STREAMS:
-        await _until(partial(_is_whole, nc, spec.name, count))
+        await until(partial(_is_whole, nc, spec.name, count))
 
 
 async def _speaks(node: Node) -> bool:
     return (await server_info(node.host, node.port)).get("server_name") == node.name
 
 
-async def _until(fact: Callable[[], Awaitable[bool]]) -> None:
+async def until(fact: Callable[[], Awaitable[bool]]) -> None:
+    """Wait for it."""
     while True:
         if await fact():
             return

@@ -24,7 +24,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from jsnats.schemas import ADMIN, USER, VIEWER, BrokerUnreachable, ConfigurationError, escape_user
+from jsnats.schemas import ADMIN, USER, VIEWER, VISITOR, BrokerUnreachable, ConfigurationError, escape_user
 from jsnats.sdk import Context
 
 from ._config import BrokerConfig, Principal, render
@@ -35,7 +35,7 @@ from ._principals import Credentials, from_row, known_as, rows, taken, token_of
 from ._reload import reload_server
 from ._reload_outside import reload_servers
 from ._settings import Settings
-from ._sites import SITE, VISITOR, Leaf, check_site, names, visitor
+from ._sites import SITE, Leaf, check_site, names, visitor
 
 log = logging.getLogger("jsnats.broker")
 

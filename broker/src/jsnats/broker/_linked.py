@@ -5,25 +5,29 @@ The link is on loopback; or with `network` the hub has a namespace of its own, a
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from anyio.from_thread import start_blocking_portal
 
-from jsnats.schemas import SCHEDULER
-from jsnats.sdk import leashed
+from jsnats.schemas import SCHEDULER, BrokerError
+from jsnats.sdk import Connection, leashed, open_connection
 
-from ._cluster import STORE, free_ports, local_nodes, serving_patiently
+from ._cluster import READY_S, STORE, free_ports, local_nodes, serving_patiently, until
 from ._cluster_network import Network
-from ._lab_dir import LabDir
+from ._lab_dir import BROKER, LabDir
+from ._links import ORIGIN
 from ._outside import CLIENTS, ROUTES, Node, Outside
 from ._serve_scheduler import SCHEDULER_NAME
 from ._server import nats_server_binary
+from ._sites import COPIED
 
 LEAFNODES = 7422
 SITE = "berlin"
@@ -129,4 +133,23 @@ def running_link(directory: Path | None = None, *, network: bool = False) -> Ite
         at_hub, at_site = stack.enter_context(ExitStack()), stack.enter_context(ExitStack())
         hub_server = at_hub.enter_context(serving_outside(hub, *prefix))
         site_server = at_site.enter_context(serving_outside(site))
+        asyncio.run(_copied(hub))
         yield TestLink(hub, site, hub_server, site_server, at_hub.close, at_site.close, cable)
+
+
+async def _copied(hub: LabDir) -> None:
+    """Wait until the hub copies what is at the site, and not what was to be there."""
+    nc = await open_connection(hub.context(BROKER, site=SITE), name="jsnats test")
+    try:
+        async with asyncio.timeout(READY_S):
+            for spec in COPIED:
+                await until(partial(_has_origin, nc, spec.name))
+    finally:
+        await nc.close()
+
+
+async def _has_origin(nc: Connection, copy: str) -> bool:
+    try:
+        return ORIGIN in (await nc.api(f"STREAM.INFO.{copy}"))["config"].get("metadata", {})
+    except BrokerError:
+        return False

@@ -18,7 +18,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-from jsnats.schemas import BLOBS, LAB, LINK_BUCKET, PRESENCE, JsnatsError, LinkRecord, StreamSpec, link_key
+from jsnats.schemas import BLOBS, LAB, LINK_BUCKET, JsnatsError, LinkRecord, StreamSpec, link_key
 from jsnats.sdk import ApiError, Connection, NoResponders, last_record, open_connection, put_record
 
 from ._ensure import stream_config
@@ -71,7 +71,7 @@ async def _serve_one(lab: LabDir, site: str) -> None:
         try:
             nc = await open_connection(lab.context(BROKER, site=site), name=f"jsnats site {site}")
             try:
-                await ensure_copies(nc, site, lab)
+                await ensure_copies(nc, site, lab, await _origin(nc, site))
                 await _watch(nc, site, lab)
             finally:
                 await nc.close()
@@ -90,13 +90,20 @@ async def ensure_copies(nc: Connection, site: str, lab: LabDir, origin: str = ""
 
     Raises ApiError.
     """
-    outside = lab.outside()
-    more = {"num_replicas": outside.replicas if outside else 1}
     for spec in COPIED:
-        config = copy_config(spec, site, lab.settings().store_bytes) | more
-        await _ensure(nc, config | ({"metadata": {ORIGIN: origin}} if origin else {}))
+        await _ensure(nc, _copy_of(spec, site, lab, origin))
     bucket = {"name": LINK_BUCKET, "subjects": ["$KV.jsnats_link.>"], "max_msgs_per_subject": 1}
-    await _ensure(nc, bucket | {"allow_direct": True, "max_bytes": LINK_BYTES} | more)
+    await _ensure(nc, bucket | {"allow_direct": True, "max_bytes": LINK_BYTES, "num_replicas": _replicas(lab)})
+
+
+def _copy_of(spec: StreamSpec, site: str, lab: LabDir, origin: str) -> dict[str, Any]:
+    config = copy_config(spec, site, lab.settings().store_bytes) | {"num_replicas": _replicas(lab)}
+    return config | ({"metadata": {ORIGIN: origin}} if origin else {})
+
+
+def _replicas(lab: LabDir) -> int:
+    outside = lab.outside()
+    return outside.replicas if outside else 1
 
 
 def copy_config(spec: StreamSpec, site: str, total_bytes: int) -> dict[str, Any]:
@@ -115,20 +122,17 @@ async def _ensure(nc: Connection, config: dict[str, Any]) -> None:
         await nc.api(f"STREAM.CREATE.{config['name']}", config)
         return
     if (origin := config.get("metadata", {}).get(ORIGIN)) and present.get("metadata", {}).get(ORIGIN) != origin:
-        log.info("%s is copied anew", config["name"])
-        await nc.api(f"STREAM.DELETE.{config['name']}")
-        await nc.api(f"STREAM.CREATE.{config['name']}", config)
+        await _copy_anew(nc, config)
         return
     changed = {key: config[key] for key in ("max_bytes", "num_replicas") if present[key] != config[key]}
     if changed:
         await nc.api(f"STREAM.UPDATE.{config['name']}", present | changed)
 
 
-async def _renew_records(nc: Connection, site: str, lab: LabDir, origin: str) -> None:
-    for spec in COPIED:
-        if spec.kv:
-            await nc.api(f"STREAM.DELETE.{spec.name}")
-    await ensure_copies(nc, site, lab, origin)
+async def _copy_anew(nc: Connection, config: dict[str, Any]) -> None:
+    log.info("%s is copied anew", config["name"])
+    await nc.api(f"STREAM.DELETE.{config['name']}")
+    await nc.api(f"STREAM.CREATE.{config['name']}", config)
 
 
 # ---------------------------------------------------------------------- the link
@@ -153,8 +157,9 @@ async def _watch(nc: Connection, site: str, lab: LabDir) -> None:
         if connected and (origin := await _origin(nc, site)) and origin != copied:
             await ensure_copies(nc, site, lab, origin)
             copied = origin
-        if connected and time.monotonic() - renewed > RENEW_S and await _is_silent(nc):
-            await _renew_records(nc, site, lab, copied)
+        if connected and time.monotonic() - renewed > RENEW_S and (silent := await _silent(nc)):
+            for spec in silent:
+                await _copy_anew(nc, _copy_of(spec, site, lab, copied))
             renewed = time.monotonic()
         await asyncio.sleep(LOOK_S)
 
@@ -178,7 +183,11 @@ async def _origin(nc: Connection, site: str) -> str:
     return created
 
 
-async def _is_silent(nc: Connection) -> bool:
-    """Whether the copy of the presence hears nothing, which is written every few seconds."""
-    active = (await nc.api(f"STREAM.INFO.{PRESENCE.name}")).get("mirror", {}).get("active", -1)
+async def _silent(nc: Connection) -> list[StreamSpec]:
+    """The copies of records that do not hear of their origin."""
+    return [spec for spec in COPIED if spec.kv and await _is_silent(nc, spec.name)]
+
+
+async def _is_silent(nc: Connection, copy: str) -> bool:
+    active = (await nc.api(f"STREAM.INFO.{copy}")).get("mirror", {}).get("active", -1)
     return not 0 <= active / 1e9 < SILENCE_S

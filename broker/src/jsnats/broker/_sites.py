@@ -28,6 +28,7 @@ from jsnats.schemas import (
     PRESENCE,
     RESULTS,
     TREE,
+    VISITOR,
     ConfigurationError,
     link_key,
 )
@@ -36,8 +37,6 @@ from ._roles import Permissions, permissions
 
 SITE: Final = "site"
 """The role of the credential that a site's broker has at the hub."""
-VISITOR: Final = "@hub"
-"""What the names of those end in who come by the hub."""
 HUB_DOMAIN: Final = "hub"
 PLAIN, TLS = "nats-leaf", "tls"
 """Schemes of the hub's addresses. With the latter a site takes no hub that does not encrypt."""

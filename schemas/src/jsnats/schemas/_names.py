@@ -10,11 +10,14 @@ from ._errors import InvalidName
 
 NAME = re.compile(r"[A-Za-z0-9_-]{1,63}")
 RESERVED = frozenset({"lab"})
+VISITOR = "@hub"
+"""What the names of those end in who come to a site by its hub; no principal of a lab has such a name."""
 MAX_DEPTH = 8
 MAX_SUBJECT = 512
 
 _USER = re.compile(r"(?:[A-Za-z0-9_-]|=[0-9A-F]{2}){1,126}")
 _USERS = frozenset({"user", "holder", "co_holders", "by", "to"})
+_VISITOR = "=40hub"
 _ESCAPED = re.compile(rb"=([0-9A-F]{2})")
 
 
@@ -57,6 +60,11 @@ def _named(value: Any) -> Any:
     if isinstance(value, list):
         return [_named(each) for each in value]
     return unescape_user(value) if isinstance(value, str) else value
+
+
+def is_visitor(token: str) -> bool:
+    """Say whether that user comes to a site by its hub: the link on the way may be away for a moment."""
+    return token.endswith(_VISITOR)
 
 
 def is_user_token(token: str) -> bool:

@@ -82,8 +82,8 @@ class LastingConnection:
 
     @property
     def clustered(self) -> bool:
-        """Whether there are several servers: one can be away while others serve."""
-        return len(self.servers) > 1
+        """Whether there are several servers, or the link to a site: one can be away while others serve."""
+        return len(self.servers) > 1 or bool(self.context.site)
 
     # ------------------------------------------------------------------ opening and closing
 
