@@ -31,7 +31,7 @@ from jsnats.sdk import Connection, Context, follow, open_connection
 HOLD_S, HALF_OPEN_S = 10.0, 20.0
 """How long faults last; a half-open link longer than it takes to be noticed."""
 EQUAL_S = 150.0
-SITE, COPIES = "berlin", "copies equal"
+SITE, COPIES = "berlin", "history equal"
 HISTORY = (EVENTS, LOGS, CONSOLE)
 Message = tuple[int, str, float, bytes]
 
