@@ -232,7 +232,7 @@ def main(known: Sequence[Any], measure: Callable[..., Row], words: str | None, h
     parser.add_argument("--same", action="store_true", help="one after the other on one cluster, as one row")
     options = parser.parse_args()
     if options.list:
-        print("\n".join(f"{fault.name:<15} {fault.text}" for fault in known))
+        print("\n".join(f"{fault.name:<18} {fault.text}" for fault in known))
         return
     holding.seconds = options.hold
     chosen = [fault for fault in known if not options.faults or fault.name in options.faults]
