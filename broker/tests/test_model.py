@@ -312,3 +312,10 @@ async def play(steps: list[tuple[Any, ...]]) -> None:
 def test_never_two_holders_and_nobody_forgotten(steps: list[tuple[Any, ...]]) -> None:
     """Whatever happens in whatever order, and however late each scheduler hears of it."""
     asyncio.run(play(steps))
+
+
+def test_a_booking_that_another_scheduler_made_meanwhile() -> None:
+    """A wait that was to be granted conflicts with it, and is not granted into it the second time either."""
+    waits = ("create", 0, "ann", IDS[0], {"selectors": [""], "duration": 500.0})
+    books = ("create", 1, "ann", IDS[1], {"selectors": [""], "duration": 50.0, "begin": START + 300.0})
+    asyncio.run(play([waits, books, ("look", 0)]))

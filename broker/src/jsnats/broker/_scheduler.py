@@ -19,6 +19,7 @@ from jsnats.schemas import (
     Grant,
     LeaseEnd,
     LeaseRecord,
+    QueueRecord,
     plan_grants,
 )
 from jsnats.sdk import ApiError, Conflict, Mirror, Record
@@ -231,7 +232,7 @@ class Scheduler:
         now = self._now()
         for each in plan:
             waiting = self._lab.queue.get(each.id)
-            if waiting is None or not all(self._is_free(name) for name in each.boards):
+            if waiting is None or not all(self._can_be_had(name, now, waiting.record) for name in each.boards):
                 self._plan = True
                 self._wake.set()
                 continue
@@ -250,6 +251,11 @@ class Scheduler:
 
     def _is_free(self, name: str) -> bool:
         return name in self._lab.free
+
+    def _can_be_had(self, name: str, now: float, wanted: QueueRecord) -> bool:
+        end = now + wanted.duration
+        booked = any(each.begin < end and now < each.end for each in self._lab.bookings_of(name))
+        return self._is_free(name) and not booked
 
     async def _hand_over(self, some: Sequence[_HandOver]) -> None:
         """Waits and bookings become leases, all of them on all of their exporters, or none. Raises Conflict."""
