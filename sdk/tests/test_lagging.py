@@ -7,8 +7,8 @@ from typing import Any, cast
 
 import pytest
 
-from jsnats.schemas import LeaseEnd, LeaseRecord, lease_key
-from jsnats.sdk import _mirror
+from jsnats.schemas import LeaseEnd, LeaseRecord, MethodNotFound, lease_key
+from jsnats.sdk import AsyncLab, _lab, _mirror
 from jsnats.sdk._buckets import Record
 from jsnats.sdk._connection import Connection
 from jsnats.sdk._lease_hold import Hold
@@ -38,6 +38,25 @@ def test_the_end_of_the_lease_before_is_not_the_end_of_this_one() -> None:
     assert over(Record(b"", 5, RELEASED), Record(mine, GRANTED)) == ["", ""]
     assert over(Record(b"", 11, RELEASED)) == ["released by bob"]
     assert over(Record(mine, GRANTED), Record(b"", 11, RELEASED)) == ["", "released by bob"]
+
+
+@pytest.mark.parametrize("clustered", [True, False])
+async def test_an_interface_that_another_server_has_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, clustered: bool
+) -> None:
+    """Who has the tree may not have it yet. A lab with one server has it, or nobody has."""
+    answers = [None, None, Record(b"interface", 7)]
+
+    async def last_record(*_: Any) -> Record | None:
+        return answers.pop(0)
+
+    monkeypatch.setattr(_lab, "last_record", last_record)
+    lab = cast("AsyncLab", SimpleNamespace(connection=SimpleNamespace(clustered=clustered)))
+    if clustered:
+        assert await AsyncLab._published_interface(lab, "0123456789abcdef") == b"interface"
+    else:
+        with pytest.raises(MethodNotFound, match="does not know interface 0123456789ab"):
+            await AsyncLab._published_interface(lab, "0123456789abcdef")
 
 
 @pytest.mark.parametrize("there", [True, False])

@@ -11,6 +11,8 @@ heard; two elections in a row, and a machine that is busy, take longer."""
 NOBODY_S = 5.0
 """In a cluster, how long "no responders" does not count: whoever was at a server that died comes back through another
 in a moment, and through one that was silent, in seconds."""
+CATCH_UP_S = 10.0
+"""How long a server may lack a record that others have; a hub that has another record of the same site."""
 ATTEMPT_S, MAX_ATTEMPT_S = 2.0, 5.0
 """In a cluster, after how long a request that may be repeated is sent again, at first and at most. One that may take
 minutes is not repeated so soon."""

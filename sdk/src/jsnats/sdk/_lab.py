@@ -39,10 +39,12 @@ from ._buckets import Record, is_gone, last_record
 from ._bulk import Bulk
 from ._caller import Caller
 from ._claim import Claim, read_claim
+from ._cluster import CATCH_UP_S
 from ._connection import Connection, open_connection
 from ._context import Context, find_context
 from ._events import StoredEvent, events_filter, read_events
 from ._job import Job
+from ._lasting import RECONNECT_WAIT_S
 from ._lease import AsyncLease
 from ._lease_wanted import LeaseOptions, wanted
 from ._logs import follow_logs, logs_filter
@@ -97,11 +99,20 @@ class AsyncLab:
     async def interface(self, digest: str) -> InterfaceRecord:
         """The interface with that SHA-256; each is read once."""
         if digest not in self._interfaces:
-            record = await last_record(self.connection, INTERFACE.name, interface_key(digest))
-            if record is None or not record.body:
-                raise MethodNotFound(f"the lab does not know interface {digest[:12]}: restart the exporter")
-            self._interfaces[digest] = InterfaceRecord.decode(record.body)
+            self._interfaces[digest] = InterfaceRecord.decode(await self._published_interface(digest))
         return self._interfaces[digest]
+
+    async def _published_interface(self, digest: str) -> bytes:
+        """It is published before the tree that names it; a server, or a hub, may have the tree and not yet this."""
+        now = asyncio.get_running_loop().time
+        end = now() + (CATCH_UP_S if self.connection.clustered else 0.0)
+        while True:
+            record = await last_record(self.connection, INTERFACE.name, interface_key(digest))
+            if record and record.body:
+                return record.body
+            if now() >= end:
+                raise MethodNotFound(f"the lab does not know interface {digest[:12]}: restart the exporter")
+            await asyncio.sleep(RECONNECT_WAIT_S)
 
     async def exporters(self) -> list[ExporterInfo]:
         """All exporters the lab knows, by name, present or not."""
