@@ -25,6 +25,7 @@ from jsnats.common.exceptions import DeadlineExceeded, DriverOSError, InvalidArg
 from jsnats.schemas import WINDOW, Chunk, chunk_headers, headers as h, up_subject
 from jsnats.sdk import AsyncLab, DuplexStream, Message, StreamReset, connect_async, open_connection
 from jsnats.sdk._duplex import Session
+from jsnats.testing import until_async
 
 
 @asynccontextmanager
@@ -214,8 +215,7 @@ async def test_a_stream_of_a_dead_client_is_closed(
         client = await lab.exporter("bench")
         await client.open_stream_async()
     assert isinstance(exporter.spec.root.finished, int)
-    while not exporter.spec.root.finished:
-        await asyncio.sleep(0)
+    await until_async(lambda: exporter.spec.root.finished)
 
 
 async def test_a_stopped_exporter_resets_its_streams(exporter: Exporter, lab: AsyncLab) -> None:

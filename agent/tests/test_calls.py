@@ -27,6 +27,7 @@ from jsnats.common.exceptions import (
 )
 from jsnats.schemas import MSGPACK, call_subject, encode_msgpack, error_from_wire, headers as h
 from jsnats.sdk import AsyncLab, Message
+from jsnats.testing import until_async
 
 
 async def send(lab: AsyncLab, method: str, body: bytes = b"", kind: str = MSGPACK, **headers: str) -> Message:
@@ -94,9 +95,7 @@ async def test_a_second_call_is_answered_while_a_long_one_runs_and_that_one_is_c
     begin = time.monotonic()
     assert await client.call_async("ping", "now") == "now"
     assert time.monotonic() - begin < 2
-    while not exporter.dispatcher.table.running():
-        await asyncio.sleep(0)
-    open_call = exporter.dispatcher.table.running()[0]
+    (open_call,) = await until_async(exporter.dispatcher.table.running)
     task = open_call.task
     assert task
     long.cancel()

@@ -19,6 +19,7 @@ from jsnats.broker.testing import TestBroker
 from jsnats.common.exceptions import LeaseRequired
 from jsnats.schemas import EVENTS, LOGS, Event, LogRecord, log_subject
 from jsnats.sdk import AsyncLab, follow
+from jsnats.testing import until_async
 
 
 @asynccontextmanager
@@ -184,8 +185,7 @@ async def test_a_lease_that_ends_while_its_hook_runs(broker: TestBroker, leases:
     async with hosted(broker, beforeLease=f"sleep 77 & echo $! > {tmp_path}/pid; sleep 77") as exporter:
         lease = await leases.grant()
         await leases.until("preparing", epoch=lease.epoch)
-        while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
-            await asyncio.sleep(0.01)
+        await until_async((tmp_path / "pid").read_text, despite=FileNotFoundError)
         await leases.end()
         await leases.until("available", ended=lease.epoch)
         assert [each[1]["outcome"] for each in exporter.told if each[0] == "hook.finished"] == ["cancelled"]

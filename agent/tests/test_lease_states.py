@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
@@ -26,6 +26,7 @@ from jsnats.schemas import (
     presence_key,
 )
 from jsnats.sdk import AsyncLab, Caller, Mirror, connect_async, follow, put_record
+from jsnats.testing import until_async
 
 
 @pytest.fixture
@@ -59,12 +60,6 @@ async def call(lab: AsyncLab, method: str, *args: Any, epoch: int = 0) -> Any:
     return answer.data
 
 
-async def until(reached: Callable[[], bool]) -> None:
-    """Let the loop go on until something is so."""
-    while not reached():
-        await asyncio.sleep(0.01)
-
-
 async def test_from_grant_to_teardown(board: Board, leases: Any, lab: AsyncLab) -> None:
     """leased, then available, each with its epoch; the drivers are reset at the beginning and closed at the end."""
     await leases.until("available", epoch=0)
@@ -96,7 +91,7 @@ async def test_a_lease_ends_under_whatever_runs(board: Board, leases: Any, lab: 
             await opened.receive()
 
     running = [asyncio.ensure_future(each) for each in (stream(), pipe(), call(lab, "hang"))]
-    await until(lambda: bool(board.hangs.is_set() and board.produced and board.opened))
+    await until_async(lambda: bool(board.hangs.is_set() and board.produced and board.opened))
     board.go_after(0.3)
     await leases.end("its holder has crashed")
     for each in await asyncio.gather(*running, return_exceptions=True):
@@ -116,7 +111,7 @@ async def test_a_method_that_hangs_makes_the_exporter_stuck(
     lease = await leases.grant()
     await leases.until("leased", epoch=lease.epoch)
     hanging = asyncio.ensure_future(call(lab, "hang"))
-    await until(board.hangs.is_set)
+    await until_async(board.hangs.is_set)
     await leases.end()
     with pytest.raises(LeaseLost):
         await hanging
@@ -138,7 +133,7 @@ async def test_a_grant_ends_the_calls_of_everybody_else(
     async with connect_async(context=broker.context("mallory")) as other:
         theirs = asyncio.ensure_future(call(other, "sleep", 30))
         mine = asyncio.ensure_future(call(lab, "sleep", 0.5))
-        await until(lambda: board_free.sleeping == 2)
+        await until_async(lambda: board_free.sleeping == 2)
         lease = await leases.grant("tester")
         with pytest.raises(CallCancelled, match="the lease went to tester"):
             await theirs
@@ -161,7 +156,7 @@ async def test_a_new_holder_puts_out_the_old_one(broker: TestBroker, board: Boar
     lease = await leases.grant("tester")
     await leases.until("leased", epoch=lease.epoch)
     running = asyncio.ensure_future(call(lab, "sleep", 30, epoch=lease.epoch))
-    await until(lambda: board.sleeping == 1)
+    await until_async(lambda: board.sleeping == 1)
     async with connect_async(context=broker.context("mallory")) as other:
         await leases.write(replace(lease, co_holders=["mallory"]))
         await until_admitted(other, lease.epoch)
@@ -429,7 +424,7 @@ async def test_a_cut_off_agent_keeps_the_lease_and_ends_it_in_time(make_leases: 
             broker.stop()
             begin = time.monotonic()
             assert exporter.keeper.state == "leased"
-            await until(lambda: exporter.keeper.state == "available")
+            await until_async(lambda: exporter.keeper.state == "available")
             assert 1.0 < time.monotonic() - begin < 4
             assert board.told[-1] == "close"
             broker.start()

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from jsnats.broker.testing import TestBroker, running_broker
 from jsnats.driver import Driver, export
 from jsnats.schemas import LogRecord
 from jsnats.sdk import Connection, open_connection, put_record, read_logs
+from jsnats.testing import until_async
 
 
 @dataclass(kw_only=True)
@@ -166,8 +168,7 @@ async def test_an_outage_makes_nobody_wait(own_broker: TestBroker, reader: Conne
     talking = Talking.on(own_broker, "outage")
     async with talking.exporter:
         talking.relay.say("before")
-        while not await talking.stored(reader):
-            await asyncio.sleep(0.05)
+        await until_async(partial(talking.stored, reader))
         own_broker.stop()
         lines = 2 * BACKLOG // LINE
         for number in range(lines):

@@ -27,6 +27,7 @@ from jsnats.broker._services import serving_lab
 from jsnats.broker._sites import Leaf
 from jsnats.schemas import BLOBS, CONSOLE, EVENTS, LAB as RECORDS, LOGS, BrokerUnreachable, ConfigurationError
 from jsnats.sdk import Blobs, Connection, Context, last_record, open_connection, put_record, replay
+from jsnats.testing import until_async
 
 TOTAL = 1_000_000_000
 HISTORY = (EVENTS, LOGS, CONSOLE, BLOBS)
@@ -146,7 +147,7 @@ async def test_it_moves_into_a_cluster_and_back(tmp_path: Path, archive: Path) -
     commands = [[str(nats_server_binary()), "-c", str(lab.conf / f"{node.name}.conf")] for node in nodes]
     servers = [start(command) for command in commands]
     try:
-        await eventually(lambda: serve_for_a_moment(lab))
+        await until_async(lambda: serve_for_a_moment(lab), 60, despite=BrokerUnreachable)
         await restore_lab(archive, lab)
         assert "ann" in {each.name for each in lab.principals()}
         nc = await connected(lab.context("broker"))
@@ -185,21 +186,10 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-async def serve_for_a_moment(lab: LabDir) -> None:
+async def serve_for_a_moment(lab: LabDir) -> bool:
     """Make the streams, which is refused until the cluster stands."""
     async with serving_lab(lab):
-        pass
-
-
-async def eventually(work: Callable[[], Any]) -> None:
-    """Do it as soon as the broker is there."""
-    async with asyncio.timeout(60):
-        while True:
-            try:
-                await work()
-                return
-            except BrokerUnreachable:
-                await asyncio.sleep(0.1)
+        return True
 
 
 async def test_while_traffic_goes_on(tmp_path: Path) -> None:

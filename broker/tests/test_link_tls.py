@@ -7,7 +7,6 @@ import shutil
 import socket
 import ssl
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,6 +17,7 @@ import pytest
 from jsnats.broker import LabDir
 from jsnats.broker.testing import TEST_STORE, OutsideServer, free_port, outside_lab
 from jsnats.schemas import ConfigurationError
+from jsnats.testing import until
 
 JOINED = 'JetStream using domains: local "hub", remote "berlin"'
 """Is said by a hub when a site was let in."""
@@ -60,14 +60,7 @@ def log_of(lab: LabDir, log: Path) -> Iterator[Path]:
         yield log
     finally:
         server.kill()
-
-
-def until(log: Path, words: str) -> None:
-    """Wait until they stand there."""
-    end = time.monotonic() + 30
-    while words not in log.read_text():
-        assert time.monotonic() < end, log.read_text()
-        time.sleep(0.05)
+        print(log.read_text())  # for the report of a failing test
 
 
 def shown(port: int) -> str:
@@ -89,7 +82,7 @@ def test_a_link_is_encrypted(tmp_path: Path) -> None:
     hub, cert = encrypted_hub(tmp_path)
     site = site_of(hub, tmp_path, cert)
     with log_of(hub, tmp_path / "hub.log") as at_hub, log_of(site, tmp_path / "site.log"):
-        until(at_hub, JOINED)
+        until(lambda: JOINED in at_hub.read_text(), 30)
         outside = hub.outside()
         assert outside
         assert Path(cert).read_text() == shown(outside.leafnodes)
@@ -107,13 +100,13 @@ def test_a_site_trusts_no_other_hub(tmp_path: Path) -> None:
     hub, _ = encrypted_hub(tmp_path)
     site = site_of(hub, tmp_path, certificate(tmp_path, "other")[0])
     with log_of(hub, tmp_path / "hub.log") as at_hub, log_of(site, tmp_path / "site.log") as at_site:
-        until(at_site, "x509: certificate signed by unknown authority")
+        until(lambda: "x509: certificate signed by unknown authority" in at_site.read_text(), 30)
         assert JOINED not in at_hub.read_text()
     outside = hub.outside()
     assert outside
     hub.configure_outside(replace(outside, leafnodes_cert="", leafnodes_key=""), TEST_STORE)
     with log_of(hub, tmp_path / "plain.log") as at_hub, log_of(site, tmp_path / "refused.log") as at_site:
-        until(at_site, "TLS Handshake Failure")
+        until(lambda: "TLS Handshake Failure" in at_site.read_text(), 30)
         assert JOINED not in at_hub.read_text()
 
 

@@ -12,11 +12,12 @@ from click.testing import CliRunner
 
 from jsnats.common.exceptions import DriverConnectionError, DriverError, DriverTimeout
 from jsnats.common.utils import serve
+from jsnats.testing import until
 from jsnats_driver_corellium.driver import Corellium
 from jsnats_driver_power.client import VirtualPowerClient
 from jsnats_driver_pyserial.client import PySerialClient
 
-from .testing import PROJECT, TOKEN, Fault, Machine, corellium, until
+from .testing import PROJECT, TOKEN, Fault, Machine, corellium
 
 pytestmark = pytest.mark.skipif(not shutil.which("openssl"), reason="openssl is not installed")
 

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 import jsnats_driver_corellium
 from jsnats.agent import load
 from jsnats.driver import methods_of
+from jsnats.testing import until_async
 from jsnats_driver_corellium import power as power_module
 from jsnats_driver_corellium.driver import Corellium
 from jsnats_driver_corellium.power import CorelliumPower
@@ -42,13 +43,6 @@ def impatient(monkeypatch):
     monkeypatch.setattr(power_module, "CLOSE_S", 0.05)
 
 
-async def until(condition) -> None:
-    """Wait for it."""
-    async with asyncio.timeout(20):
-        while not condition():  # noqa: ASYNC110 - the cloud is in another thread
-            await asyncio.sleep(0.01)
-
-
 def power_of(driver: Corellium) -> CorelliumPower:
     """Its power."""
     power = driver.children["power"]
@@ -68,8 +62,8 @@ async def test_a_device_that_is_still_created_is_switched_off_when_it_can_be(clo
     power = power_of(bench(cloud))
     await power.close()
     cloud.release("creating")
-    await until(lambda: cloud.machine(NAME).state == "off")
-    await until(lambda: power._ending is None or power._ending.done())
+    await until_async(lambda: cloud.machine(NAME).state == "off")
+    await until_async(lambda: power._ending is None or power._ending.done())
     await power.stop()
 
 
@@ -82,7 +76,7 @@ async def test_the_next_lease_takes_over(cloud):
     power = power_of(bench(cloud))
     await power.close()
     on = asyncio.create_task(power.on())
-    await until(lambda: power._ending is None)
+    await until_async(lambda: power._ending is None)
     cloud.release("creating")
     await on
     assert cloud.machine(NAME).state == "on"
@@ -112,7 +106,7 @@ async def test_a_fault_after_the_end_of_a_lease_is_logged(cloud, caplog):
     power = power_of(bench(cloud))
     await power.close()
     cloud.machine(NAME).state, cloud.machine(NAME).error = "error", "no space left"
-    await until(lambda: "bench-1 was not switched off: bench-1 is in error: no space left" in caplog.text)
+    await until_async(lambda: "bench-1 was not switched off: bench-1 is in error: no space left" in caplog.text)
 
 
 @needs_openssl
@@ -130,11 +124,11 @@ async def test_a_close_that_is_cut_leaves_no_task(cloud):
     cloud.held.add("creating")
     before = asyncio.all_tasks()
     closing = asyncio.create_task(power_of(bench(cloud)).close())
-    await until(lambda: len(cloud.asked) > 1)
+    await until_async(lambda: len(cloud.asked) > 1)
     closing.cancel()
     with pytest.raises(asyncio.CancelledError):
         await closing
-    await until(lambda: asyncio.all_tasks() == before)
+    await until_async(lambda: asyncio.all_tasks() == before)
 
 
 # ------------------------------------------------------------------ calls
@@ -157,7 +151,7 @@ async def test_a_caller_who_leaves_does_so_after_his_request(cloud):
     power = power_of(bench(cloud))
     cloud.faults.append(Fault("POST", "wait"))
     on = asyncio.create_task(power.on())
-    await until(lambda: "POST /instances" in cloud.asked)
+    await until_async(lambda: "POST /instances" in cloud.asked)
     on.cancel()
     off = asyncio.create_task(power.off())
     await asyncio.sleep(0)
@@ -175,7 +169,7 @@ async def test_on_waits_until_a_stop_is_over(cloud):
     cloud.machines.append(Machine(NAME, "stopping"))
     cloud.held.add("stopping")
     on = asyncio.create_task(power_of(bench(cloud)).on())
-    await until(lambda: len(cloud.asked) > 2)
+    await until_async(lambda: len(cloud.asked) > 2)
     cloud.release("stopping")
     await on
     assert cloud.machine(NAME).state == "on"
@@ -188,7 +182,7 @@ async def test_off_waits_for_an_on_that_is_under_way(cloud):
     cloud.held.add("booting")
     power = power_of(bench(cloud))
     on = asyncio.create_task(power.on())
-    await until(lambda: cloud.machines and cloud.machine(NAME).state == "booting")
+    await until_async(lambda: cloud.machines and cloud.machine(NAME).state == "booting")
     off = asyncio.create_task(power.off())
     cloud.release("booting")
     await asyncio.gather(on, off)

@@ -12,8 +12,7 @@ import re
 import socket
 import subprocess
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
@@ -241,14 +240,6 @@ def corellium() -> Iterator[Cloud]:
             cloud.over.set()
             for each in cloud.machines:
                 each.hang_up()
-
-
-def until(condition: Callable[[], object]) -> None:
-    """Wait for it, 20 s at most. Raises AssertionError."""
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to pass"
-        time.sleep(0.01)
 
 
 class _Handler(BaseHTTPRequestHandler):

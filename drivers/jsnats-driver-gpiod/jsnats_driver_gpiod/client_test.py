@@ -2,7 +2,8 @@ import os
 
 import pytest
 
-from jsnats_driver_gpiod.contract import DigitalContract, pool, until
+from jsnats.testing import until
+from jsnats_driver_gpiod.contract import DigitalContract, pool
 from jsnats_driver_gpiod.driver import DigitalInput, DigitalOutput
 from jsnats_driver_gpiod.edges import Edges
 from jsnats_driver_gpiod.testing import FakeChip, SimChip, gpio_chips

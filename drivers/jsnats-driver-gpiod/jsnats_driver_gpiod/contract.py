@@ -5,11 +5,10 @@ They have a fixture `bench`, which is a `Bench`: the driver, and the world at th
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from itertools import islice
@@ -20,6 +19,7 @@ from click.testing import CliRunner
 
 from jsnats.common.exceptions import DeadlineExceeded, DriverTimeout, JsnatsError
 from jsnats.common.utils import serve
+from jsnats.testing import until
 
 from .client import DigitalInputClient, DigitalOutputClient
 from .interface import DigitalInputInterface, DigitalOutputInterface
@@ -45,21 +45,6 @@ class Bench(Protocol):
 
     def is_free(self) -> bool:
         """Return whether nobody holds either."""
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Wait for it; fails after 20 s."""
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to be within 20 s"
-        time.sleep(0.005)
-
-
-async def until_async(condition: Callable[[], bool]) -> None:
-    """As `until`, on the loop."""
-    async with asyncio.timeout(20):
-        while not condition():  # noqa: ASYNC110 - what others see has no event
-            await asyncio.sleep(0)
 
 
 @pytest.fixture

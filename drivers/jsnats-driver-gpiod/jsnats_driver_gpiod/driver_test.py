@@ -14,7 +14,7 @@ import jsnats_driver_gpiod
 from jsnats.agent import load
 from jsnats.common.exceptions import DriverConnectionError, DriverNotImplemented, DriverOSError
 from jsnats.common.utils import serve
-from jsnats_driver_gpiod.contract import until, until_async
+from jsnats.testing import until, until_async
 from jsnats_driver_gpiod.driver import DigitalInput, DigitalOutput, PowerSwitch
 from jsnats_driver_gpiod.edges import KEPT, Edges
 from jsnats_driver_gpiod.interface import DigitalInputInterface

@@ -12,12 +12,13 @@ from jsnats.agent.testing import AgentProcess
 from jsnats.common.exceptions import DriverConnectionError, DriverOSError
 from jsnats.common.utils import serve, session_broker
 from jsnats.sdk import connect
+from jsnats.testing import until
 from jsnats_driver_network.adapters import TcpPortforwardAdapter
 from jsnats_driver_network.testing import read_all
 from jsnats_driver_probe_rs import turn
 from jsnats_driver_probe_rs.client import ProbeRsClient
 from jsnats_driver_probe_rs.driver import ProbeRs
-from jsnats_driver_probe_rs.testing import Bench, elf, firmware, is_alive, until
+from jsnats_driver_probe_rs.testing import Bench, elf, firmware, is_alive
 
 missing = [each for each in ("gdb-multiarch", "qemu-system-arm") if not shutil.which(each)]
 debugged = pytest.mark.skipif(bool(missing), reason=f"{' and '.join(missing)} not installed")

@@ -9,9 +9,10 @@ from pydantic import ValidationError
 
 import jsnats_driver_probe_rs
 from jsnats.agent import load
+from jsnats.testing import until
 
 from .driver import ProbeRs
-from .testing import Bench, elf, firmware, intel_hex, until
+from .testing import Bench, elf, firmware, intel_hex
 
 
 @pytest.fixture

@@ -6,15 +6,13 @@ import json
 import shlex
 import struct
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from .stand_in import FLASH, PROBE
 
-__all__ = ["FLASH", "PROBE", "Bench", "elf", "firmware", "intel_hex", "is_alive", "until"]
+__all__ = ["FLASH", "PROBE", "Bench", "elf", "firmware", "intel_hex", "is_alive"]
 
 Fault = Literal[
     "", "no probe", "several probes", "no target", "hangs", "bad flash", "panics", "port taken", "slow"
@@ -59,15 +57,6 @@ class Bench:
     def pid(self) -> int:
         """Of the last run, which may have ended."""
         return int(self.calls()[-1]["pid"])
-
-
-def until(fact: Callable[[], object], timeout_s: float = 20.0) -> None:
-    """Wait until it is so. Raises AssertionError."""
-    end = time.monotonic() + timeout_s
-    while not fact():
-        if time.monotonic() > end:
-            raise AssertionError(f"not so within {timeout_s:g} s")
-        time.sleep(0.01)
 
 
 def is_alive(pid: int) -> bool:

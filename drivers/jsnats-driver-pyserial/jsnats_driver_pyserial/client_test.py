@@ -1,6 +1,5 @@
 import os
 import threading
-import time
 import tty
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from jsnats.common.exceptions import DriverError
 from jsnats.common.utils import serve
 from jsnats.driver import Composite, Driver, export
 from jsnats.sdk import BlockingStream, ConsoleRecord, StreamReset
+from jsnats.testing import until
 from jsnats_driver_pyserial.client import PySerialClient
 from jsnats_driver_pyserial.common import ModemLines
 from jsnats_driver_pyserial.driver import PySerial
@@ -152,9 +152,7 @@ def test_power_on_is_in_the_record(board):
 def _opened(driver: PySerial) -> Iterator[PySerialClient]:
     """The client of a driver that has opened its port."""
     with serve(driver) as client:
-        deadline = time.monotonic() + 10
-        while not client.status()["open"]:
-            assert time.monotonic() < deadline, client.status()
+        until(lambda: client.status()["open"])
         yield client
 
 

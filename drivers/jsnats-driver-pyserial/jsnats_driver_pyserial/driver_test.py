@@ -22,6 +22,7 @@ from pydantic import ValidationError
 import jsnats_driver_pyserial
 from jsnats.agent import load
 from jsnats.driver import Tap, _console
+from jsnats.testing import until_async
 from jsnats_driver_pyserial import port as port_module
 from jsnats_driver_pyserial.driver import PySerial
 
@@ -68,10 +69,12 @@ async def reading(driver: PySerial) -> AsyncIterator[Kept]:
 
 
 async def opened(driver: PySerial) -> None:
-    """Wait until the device is there."""
-    async with asyncio.timeout(20):
-        while not (await driver.status())["open"]:  # noqa: ASYNC110 - the first opening leaves no trace
-            await asyncio.sleep(0.01)
+    """Wait until the device is there: the first opening leaves no trace."""
+
+    async def is_open() -> object:
+        return (await driver.status())["open"]
+
+    await until_async(is_open)
 
 
 class Board:
@@ -378,9 +381,7 @@ async def test_a_break_over_rfc2217_ends_also_when_its_caller_has_left():
             await driver.send_break(0.01)
             assert server.serial.break_condition is False
             call = asyncio.ensure_future(driver.send_break(60))
-            async with asyncio.timeout(20):
-                while not server.serial.break_condition:  # noqa: ASYNC110 - the server's is no event
-                    await asyncio.sleep(0.01)
+            await until_async(lambda: server.serial.break_condition)
             call.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await call

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 import jsnats_driver_qemu
 from jsnats.agent import load
 from jsnats.common.utils import serve
+from jsnats.testing import until_async
 from jsnats_driver_qemu import process, vm
 from jsnats_driver_qemu.board import Board, Forward
 from jsnats_driver_qemu.disks import Disks
@@ -300,19 +301,11 @@ async def _touch(path: Path, *_: str) -> None:
     await asyncio.to_thread(path.touch)
 
 
-async def told(path: Path) -> str:
-    """What is in a file, as soon as there is something."""
-    async with asyncio.timeout(30):
-        while not (text := await asyncio.to_thread(path.read_text) if path.exists() else ""):  # noqa: ASYNC110, ASYNC240
-            await asyncio.sleep(0.01)
-    return text.strip()
-
-
 async def test_a_power_on_that_is_cancelled_leaves_no_process(tmp_path, silent):
     """The caller gives up while QEMU starts: it is gone, and the board is off."""
     driver = Qemu(arch="arm64", accel="tcg", directory=tmp_path)
     task = asyncio.create_task(driver.vm.on())
-    pid = await told(silent)
+    pid = (await until_async(silent.read_text, 30, despite=FileNotFoundError)).strip()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from jsnats_driver_gpiod.contract import DigitalContract, pool, until
+from jsnats.testing import until
+from jsnats_driver_gpiod.contract import DigitalContract, pool
 from jsnats_driver_gpiod.edges import Edges
 from jsnats_driver_raspberrypi.driver import DigitalInput, DigitalOutput
 from jsnats_driver_raspberrypi.pins import pin_factory

@@ -12,7 +12,7 @@ import jsnats_driver_raspberrypi
 from jsnats.agent import load
 from jsnats.common.exceptions import DriverConnectionError, DriverOSError
 from jsnats.common.utils import serve
-from jsnats_driver_gpiod.contract import until, until_async
+from jsnats.testing import until, until_async
 from jsnats_driver_gpiod.edges import Edges
 from jsnats_driver_power.client import SwitchClient
 from jsnats_driver_raspberrypi import pins

@@ -3,9 +3,7 @@ import json
 import os
 import signal
 import subprocess
-import time
 import urllib.request
-from collections.abc import Callable
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
@@ -17,6 +15,7 @@ from jsnats.agent.testing import AgentProcess
 from jsnats.client import CompositeClient
 from jsnats.common.utils import serve, session_broker
 from jsnats.sdk import connect
+from jsnats.testing import until
 from jsnats_driver_network.adapters import TcpPortforwardAdapter
 from jsnats_driver_power.client import SwitchClient
 from jsnats_driver_simboard.driver import SimulatedBoard
@@ -30,14 +29,6 @@ WAIT_S = 30
 def board():
     """One that boots quickly."""
     return SimulatedBoard(boot_time=0.2)
-
-
-def until(reached: Callable[[], bool]) -> None:
-    """Poll for what has no event."""
-    end = time.monotonic() + WAIT_S
-    while not reached():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def running(folder: Path) -> bool:
@@ -147,7 +138,7 @@ def test_a_board_whose_process_is_killed(board):
         dut.storage.flash(IMAGE)
         dut.power.on()
         os.kill(board._machine._process.pid, signal.SIGKILL)
-        until(lambda: not dut.power.is_on())
+        until(lambda: not dut.power.is_on(), WAIT_S)
         dut.power.off()
         dut.power.on()
         assert DIGEST in dut.serial.expect("sha256 ([0-9a-f]+)", since="boot", timeout=WAIT_S).group()
@@ -181,5 +172,5 @@ def test_it_does_not_outlive_an_agent_that_is_killed(tmp_path, monkeypatch):
         (folder / "flash.new").write_bytes(b"half an image")
         assert running(folder)
         agent.kill()
-        until(lambda: not running(folder))
+        until(lambda: not running(folder), WAIT_S)
     assert not folder.exists()

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 import jsnats_driver_tftp
 from jsnats.agent import load
+from jsnats.testing import until_async
 from jsnats_driver_opendal.testing import output_of
 from jsnats_driver_tftp import server, transfer
 from jsnats_driver_tftp.driver import Tftp
@@ -50,13 +51,6 @@ async def client(driver: Tftp, request: bytes) -> AsyncGenerator[Client, None]:
     with made.socket:
         await made.send(request)
         yield made
-
-
-async def said(caplog: pytest.LogCaptureFixture, text: str) -> None:
-    """Wait until the log has it."""
-    async with asyncio.timeout(20):
-        while text not in caplog.text:  # noqa: ASYNC110 - a log has no event
-            await asyncio.sleep(0.02)
 
 
 # ------------------------------------------------------------------ real clients
@@ -248,7 +242,7 @@ async def test_a_client_that_is_silent(tmp_path, monkeypatch, caplog):
     before = asyncio.all_tasks()
     async with running(tmp_path) as driver, client(driver, GET_A) as made:
         assert await made.receive() == await made.receive() == await made.receive()
-        await said(caplog, "0 bytes to 127.0.0.1")
+        await until_async(lambda: "0 bytes to 127.0.0.1" in caplog.text)
         assert "the client is silent" in caplog.text
         assert len(asyncio.all_tasks() - before) == 1  # the server's own
 
@@ -262,10 +256,10 @@ async def test_a_client_that_gives_up(tmp_path, caplog, monkeypatch):
         async with client(driver, GET_A) as made:
             await made.receive()
             await made.send(b"\0\5\0\3disk full\0")
-            await said(caplog, "the client says error 3: disk full")
+            await until_async(lambda: "the client says error 3: disk full" in caplog.text)
         async with client(driver, GET_A) as made:
             await made.receive()
-        await said(caplog, "the client is gone")
+        await until_async(lambda: "the client is gone" in caplog.text)
 
 
 async def test_a_stranger_is_not_heard(tmp_path):

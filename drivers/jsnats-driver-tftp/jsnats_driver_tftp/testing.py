@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from jsnats.testing import until_async
 from jsnats_driver_uboot.testing import QemuPower
 
 PROMPT = b"\n=> "
@@ -43,10 +44,8 @@ async def uboot(folder: Path) -> AsyncGenerator[UBoot, None]:
     power = QemuPower(console=str(serial))
     power.on()
     try:
-        async with asyncio.timeout(40):
-            while not serial.exists():  # noqa: ASYNC110 - QEMU does not say when
-                await asyncio.sleep(0.02)
-            reader, writer = await asyncio.open_unix_connection(serial)
+        await until_async(serial.exists, 40)
+        reader, writer = await asyncio.open_unix_connection(serial)
         try:
             board = UBoot(reader, writer)
             await board.interrupt()

@@ -18,6 +18,7 @@ from jsnats.common.exceptions import (
     DriverValueError,
 )
 from jsnats.common.utils import serve
+from jsnats.testing import until
 from jsnats_driver_network.driver import UnixNetwork
 from jsnats_driver_pyserial.driver import PySerial
 from jsnats_driver_uboot import link
@@ -285,8 +286,7 @@ def test_a_console_that_goes_away_is_told(tmp_path):
         uboot.reboot()
         with ThreadPoolExecutor() as pool:
             running = pool.submit(uboot.run, "echo begun; sleep 100", 100)
-            while not driver._sessions.turn.locked():
-                time.sleep(0.01)
+            until(driver._sessions.turn.locked)
             driver.children["power"].off()  # type: ignore[attr-defined]
             with pytest.raises(DriverConnectionError, match="the console has closed"):
                 running.result(50)

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from jsnats.agent import load
 from jsnats.driver import Composite, Driver, exportstream
+from jsnats.testing import until_async
 from jsnats_driver_network.driver import EchoNetwork, UnixNetwork
 from jsnats_driver_power.driver import MockPower
 from jsnats_driver_uboot.common import CommandResult, UbootCommandError
@@ -167,8 +168,7 @@ async def test_what_is_cut_short_leaves_a_prompt(tmp_path):
     async with board(tmp_path, up=hear) as uboot:
         for begun in (b"", b"sleep 1000"):
             running = asyncio.create_task(uboot.run("sleep 1000", timeout=900))
-            while not (uboot._sessions.turn.locked() and begun in heard):  # noqa: ASYNC110 - a lock tells nobody
-                await asyncio.sleep(0)
+            await until_async(lambda: uboot._sessions.turn.locked() and begun in heard)  # noqa: B023 - called here only
             running.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await running

@@ -29,6 +29,7 @@ from jsnats.common.exceptions import (
 from jsnats.schemas import encode_msgpack
 from jsnats.sdk import Context, Lab, connect, connect_async
 from jsnats.sdk._results import WINDOW
+from jsnats.testing import until
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -51,14 +52,6 @@ def meanwhile(work: Callable[[], object]) -> Iterator[None]:
     finally:
         thread.join()
     assert not errors, errors
-
-
-def wait_until(condition: Callable[[], bool], timeout_s: float) -> float:
-    """Ask again and again; return how long it took."""
-    begin = time.monotonic()
-    while not condition():
-        assert time.monotonic() - begin < timeout_s, "it did not happen in time"
-    return time.monotonic() - begin
 
 
 def test_a_long_stream_survives_two_kills_of_the_broker(broker: TestBroker, client: Any) -> None:
@@ -126,7 +119,7 @@ def test_leaving_the_loop_ends_the_generator(client: Any) -> None:
     for item in client.count(10_000_000):
         if item == 10:
             break
-    wait_until(lambda: client.ended() == 1, 3)
+    until(lambda: client.ended() == 1)
 
 
 READER = """
@@ -146,7 +139,9 @@ def test_a_client_that_dies_stops_the_generator_within_five_seconds(broker: Test
         assert reader.stdout
         assert reader.stdout.readline() == "reading\n"
         reader.kill()
-    assert wait_until(lambda: client.ended() == 1, 10) <= 5.5
+    begin = time.monotonic()
+    until(lambda: client.ended() == 1)
+    assert time.monotonic() - begin <= 5.5
 
 
 def test_a_killed_agent_is_named_to_its_caller_within_two_seconds(client: Any, agent: AgentProcess) -> None:
@@ -155,7 +150,7 @@ def test_a_killed_agent_is_named_to_its_caller_within_two_seconds(client: Any, a
     begin: list[float] = []
 
     def kill() -> None:
-        wait_until(lambda: client.ping(1) == 1, 5)
+        until(lambda: client.ping(1) == 1)
         agent.kill()
         begin.append(time.monotonic())
 
@@ -302,7 +297,7 @@ def nats_without_jetstream(tmp_path: Any) -> Iterator[str]:
     command = [str(nats_server_binary()), "-a", "127.0.0.1", "-p", "-1", "--ports_file_dir", str(tmp_path)]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as server:
         ports: list[Any] = []
-        wait_until(lambda: bool(ports.extend(tmp_path.glob("*.ports")) or (ports and ports[0].read_text())), 10)
+        until(lambda: bool(ports.extend(tmp_path.glob("*.ports")) or (ports and ports[0].read_text())), 10)
         import json
 
         yield json.loads(ports[0].read_text())["nats"][0]

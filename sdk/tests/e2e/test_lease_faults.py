@@ -18,6 +18,7 @@ from jsnats.agent.testing import AgentProcess
 from jsnats.broker.testing import TestBroker, running_broker
 from jsnats.common.exceptions import LeaseLost, LeaseRequired
 from jsnats.sdk import Lab, LeaseDesk, connect
+from jsnats.testing import until
 
 JSNATS = (sys.executable, "-m", "jsnats.sdk.cli")
 HOUR_LATE = "import sys, time; real = time.time; time.time = lambda: real() - 3600.0\n"
@@ -79,14 +80,6 @@ def lab_of(broker: TestBroker) -> Iterator[Callable[[str], Lab]]:
 def as_user(broker: TestBroker, name: str) -> dict[str, str]:
     """The environment of a process of that user."""
     return os.environ | {"JSNATS_CONTEXT": str(broker.context_path(name))}
-
-
-def until(fact: Callable[[], object], timeout_s: float = 20.0) -> None:
-    """Wait for what another process does."""
-    end = time.monotonic() + timeout_s
-    while not fact():
-        assert time.monotonic() < end, "it did not come to pass"
-        time.sleep(0.02)
 
 
 def state(lab: Lab, name: str) -> str:

@@ -22,6 +22,7 @@ from jsnats.broker.testing import TestBroker, running_broker
 from jsnats.common.exceptions import BrokerUnfit, LeaseLost, LeaseNotFound, LeaseRequired, NoMatch
 from jsnats.sdk import Lab, LeaseDesk, WaitInfo, _lease_desk, connect
 from jsnats.sdk._broker_errors import NoResponders
+from jsnats.testing import until
 
 BOARDS = ("b1", "b2")
 JSNATS = (sys.executable, "-m", "jsnats.sdk.cli")
@@ -57,14 +58,6 @@ def lab(lab_of: Callable[[str], Lab]) -> Iterator[Lab]:
         with suppress(LeaseNotFound):
             ask(everybody, "release", id=lease.id)
     until(lambda: all(each.free for each in lab.exporters()))
-
-
-def until(fact: Callable[[], object], timeout_s: float = 20.0) -> None:
-    """Wait for what another process does."""
-    end = time.monotonic() + timeout_s
-    while not fact():
-        assert time.monotonic() < end, "it did not come to pass"
-        time.sleep(0.02)
 
 
 def as_user(broker: TestBroker, name: str) -> dict[str, str]:

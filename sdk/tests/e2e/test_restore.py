@@ -8,8 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
@@ -20,16 +19,9 @@ from jsnats.agent.testing import AgentProcess
 from jsnats.broker.testing import TestBroker, running_broker
 from jsnats.schemas import CONSOLE, BrokerUnreachable, headers as h
 from jsnats.sdk import Lab, connect, open_connection, replay
+from jsnats.testing import until
 
 pytestmark = pytest.mark.timeout(120)
-
-
-def until(fact: Callable[[], object], timeout_s: float = 40.0) -> None:
-    """Wait for what another process does."""
-    end = time.monotonic() + timeout_s
-    while not fact():
-        assert time.monotonic() < end, "it did not come to pass"
-        time.sleep(0.05)
 
 
 def state(lab: Lab, name: str) -> str:
@@ -121,18 +113,18 @@ def test_leases_after_a_restore(site: Site) -> None:
         latest = epoch(bob, later.id)
         assert latest > old
         site.lose()
-        until(lambda: [state(alice, name) for name in ("e1", "e2", "e3")] == ["leased", "available", "available"])
-        until(lambda: [each.id for each in alice.leases()] == [lease.id])
+        until(lambda: [state(alice, name) for name in ("e1", "e2", "e3")] == ["leased", "available", "available"], 40)
+        until(lambda: [each.id for each in alice.leases()] == [lease.id], 40)
         assert epoch(alice, lease.id) == kept
         assert (board.call("is_on"), lease.lost) == (True, None)
-        until(lambda: later.lost)
+        until(lambda: later.lost, 40)
         for lab, number in ((alice, old), (bob, latest)):
             assert f"the lease of epoch {number} on e2 has ended" in call_under(lab, "e2", number)
         with bob.lease(exporter="e2") as again:
             assert again.call("is_on") is False
             [new] = [each.epoch for each in bob.leases() if each.boards == ["e2"]]
             assert new > latest
-            until(lambda: new in follower.epochs)
+            until(lambda: new in follower.epochs, 40)
         lease.give_back()
 
 
@@ -204,14 +196,14 @@ def test_console_and_files_after_a_restore(site: Site, tmp_path: Path, monkeypat
         alice = stack.enter_context(connect(context=site.broker.context("alice")))
         sha256 = alice.blobs.put(image).sha256
         device.say(b"U-Boot\r\n")
-        until(lambda: recorded(site.broker) == [(0, b"U-Boot\r\n")])
+        until(lambda: recorded(site.broker) == [(0, b"U-Boot\r\n")], 40)
         site.back_up()
         device.say(b"lost\r\n")
-        until(lambda: len(recorded(site.broker)) == 2)
+        until(lambda: len(recorded(site.broker)) == 2, 40)
         site.lose()
-        until(lambda: state(alice, "c1") == "available")
+        until(lambda: state(alice, "c1") == "available", 40)
         device.say(b"login:")
-        until(lambda: recorded(site.broker) == [(0, b"U-Boot\r\n"), (14, b"login:")])
+        until(lambda: recorded(site.broker) == [(0, b"U-Boot\r\n"), (14, b"login:")], 40)
         sent: list[tuple[int, int]] = []
         alice.blobs.put(image, on_progress=lambda done, total: sent.append((done, total)))
         assert sent == [(len(image), len(image))]

@@ -6,11 +6,11 @@ import asyncio
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -33,9 +33,13 @@ from jsnats.broker.testing import (
 from jsnats.common.exceptions import AccessDenied
 from jsnats.schemas import ConfigurationError
 from jsnats.sdk import ApiError, Connection, Context, Lab, NoResponders, connect, open_connection
+from jsnats.testing import until
 
 CATCH_UP_S = 150.0
 """nats-server begins to make up for what a mirror has missed 10 to 40 s after the link is back, longer at worst."""
+
+until_seen = partial(until, timeout_s=50.0, despite=(ApiError, IndexError, ConnectionError, TimeoutError))
+"""Brokers may be away meanwhile."""
 
 
 @pytest.fixture(scope="module")
@@ -61,21 +65,8 @@ def bob(link: TestLink) -> Iterator[Lab]:
 def ann(link: TestLink) -> Iterator[Lab]:
     """At the hub, looking at the site."""
     with connect(context=link.hub.context("ann", site="berlin")) as lab:
-        until(lambda: lab.exporters()[0].state == "available")
+        until_seen(lambda: lab.exporters()[0].state == "available")
         yield lab
-
-
-def until(said: Callable[[], Any], timeout_s: float = 50.0) -> None:
-    """Ask until it says yes; brokers may be away meanwhile."""
-    end = time.monotonic() + timeout_s
-    while True:
-        try:
-            if said():
-                return
-        except (ApiError, IndexError, ConnectionError, TimeoutError):
-            pass
-        assert time.monotonic() < end, "it never came"
-        time.sleep(0.1)
 
 
 def history(lab: Lab) -> list[tuple[str, str, int, float]]:
@@ -99,14 +90,14 @@ def test_a_visitor_works_at_the_site(link: TestLink, ann: Lab, bob: Lab, tmp_pat
     image = tmp_path / "image"
     image.write_bytes(b"x" * 700_000)
     assert ann.blobs.put(image).owner == "ann@hub"
-    until(lambda: [each.data["holder"] for each in ann.events(type="lease.ended")] == ["ann@hub"])
-    until(lambda: same_history(ann, bob))
+    until_seen(lambda: [each.data["holder"] for each in ann.events(type="lease.ended")] == ["ann@hub"])
+    until_seen(lambda: same_history(ann, bob))
 
 
 def test_the_site_owns_its_leases(ann: Lab, bob: Lab) -> None:
     """Who waits at the hub is behind who holds at the site, and is served when that ends."""
     with bob.lease("name=bench", duration="1m"):
-        until(lambda: ann.exporters()[0].holder == "bob")
+        until_seen(lambda: ann.exporters()[0].holder == "bob")
         waiting = ann.lease("name=bench", duration="1m", wait=0.0)
         with pytest.raises(Exception, match="bob|held|free"), waiting:
             pass
@@ -188,7 +179,7 @@ def test_a_visitor_waits_for_the_hub(link: TestLink, ann: Lab, bob: Lab) -> None
         first = next(items)
         link.hub_server.kill()
         end = time.monotonic() + CALLER_GONE_S + 2
-        until(lambda: bob.exporters()[0].holder == "ann@hub" and time.monotonic() > end)
+        until_seen(lambda: bob.exporters()[0].holder == "ann@hub" and time.monotonic() > end)
         link.hub_server.start()
         assert [first, *items] == list(range(300))
 
@@ -200,11 +191,11 @@ def test_a_revoked_site_is_cut_off_at_once(link: TestLink, ann: Lab, tmp_path: P
     server = OutsideServer(site, log=log)
     server.start()
     try:
-        until(lambda: log.exists() and "Leafnode connection created" in log.read_text())
+        until_seen(lambda: log.exists() and "Leafnode connection created" in log.read_text())
         with ann.lease("name=bench", duration="1m") as bench:
             link.hub.revoke("paris")
-            until(lambda: "Leafnode connection closed" in log.read_text(), 5)
-            until(lambda: "Authorization Violation" in log.read_text())
+            until_seen(lambda: "Leafnode connection closed" in log.read_text(), timeout_s=5)
+            until_seen(lambda: "Authorization Violation" in log.read_text())
             assert bench.sync_ping(1) == 1
     finally:
         server.kill()
@@ -219,14 +210,14 @@ def test_the_site_works_while_the_hub_is_gone(link: TestLink, ann: Lab, bob: Lab
         assert [bench.sync_ping(number) for number in range(20)] == list(range(20))
     link.site_server.kill()
     link.site_server.start()
-    until(lambda: bob.exporters()[0].state == "available")
+    until_seen(lambda: bob.exporters()[0].state == "available")
     with bob.lease("name=bench", duration="1m") as bench:
         assert bench.sync_ping(1) == 1
     link.hub_server.start()
-    until(lambda: ann.exporters()[0].state == "available")
+    until_seen(lambda: ann.exporters()[0].state == "available")
     with ann.lease("name=bench", duration="1m") as bench:
         assert bench.sync_ping(2) == 2
-    until(lambda: same_history(ann, bob), CATCH_UP_S)
+    until_seen(lambda: same_history(ann, bob), timeout_s=CATCH_UP_S)
 
 
 def test_a_copy_of_records_that_hears_nothing_is_made_anew(link: TestLink, ann: Lab) -> None:
@@ -237,7 +228,7 @@ def test_a_copy_of_records_that_hears_nothing_is_made_anew(link: TestLink, ann: 
     asyncio.run(deafen(admin))
     with pytest.raises((AssertionError, IndexError)):
         assert ann.exporters()[0].state == "available"
-    until(lambda: ann.exporters()[0].state == "available")
+    until_seen(lambda: ann.exporters()[0].state == "available")
     assert asyncio.run(made(admin, "JSNATS_")) == history
 
 
@@ -265,12 +256,12 @@ def test_the_hub_says_since_when_a_site_is_away(link: TestLink, ann: Lab) -> Non
     """Its exporters are offline, and why, while their records stay; then they are there again."""
     began = time.time()
     link.site_server.kill()
-    until(lambda: ann.exporters()[0].reason == "the site berlin is not connected")
+    until_seen(lambda: ann.exporters()[0].reason == "the site berlin is not connected")
     away = ann.exporters()[0]
     assert away.state == "offline"
     assert began - 10 < away.since < time.time()
     link.site_server.start()
-    until(lambda: ann.exporters()[0].state == "available")
+    until_seen(lambda: ann.exporters()[0].state == "available")
 
 
 @pytest.mark.timeout(240)
@@ -292,7 +283,7 @@ def test_a_hub_of_three_servers(tmp_path: Path) -> None:
         assert asyncio.run(replicas(hub.lab.context("broker", site="berlin"))) == {3}
         [home] = hub.linked("berlin")
         hub.kill(home)
-        until(lambda: hub.linked("berlin") not in ([], [home]))
+        until_seen(lambda: hub.linked("berlin") not in ([], [home]))
         worked_and_seen(ann, bob)
 
 
@@ -322,7 +313,7 @@ def restored(old: LabDir, folder: Path, archive: Path) -> LabDir:
         lab.configure_outside(outside, TEST_STORE)
     server = OutsideServer(lab)
     server.start()
-    until(lambda: asyncio.run(restore_lab(archive, lab)))
+    until_seen(lambda: asyncio.run(restore_lab(archive, lab)))
     server.kill()
     return lab
 
@@ -358,7 +349,7 @@ def test_hub_and_site_come_back_from_backups(tmp_path: Path) -> None:
 
 def worked_and_seen(ann: Lab, bob: Lab) -> None:
     """A visitor takes a lease and calls, and both ends tell the same of it."""
-    until(lambda: ann.exporters()[0].state == "available")
+    until_seen(lambda: ann.exporters()[0].state == "available")
     with ann.lease("name=bench", duration="1m") as bench:
         assert bench.sync_ping(2) == 2
-    until(lambda: same_history(ann, bob), CATCH_UP_S)
+    until_seen(lambda: same_history(ann, bob), timeout_s=CATCH_UP_S)

@@ -11,10 +11,9 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -31,6 +30,7 @@ from jsnats.common.utils import serve, session_broker
 from jsnats.driver import Composite
 from jsnats.schemas import Event
 from jsnats.sdk import Lab, connect, open_connection, store_event
+from jsnats.testing import until
 from jsnats_driver_power.driver import MockPower
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -67,14 +67,6 @@ def python(name: str, *words: object) -> list[object]:
     return [sys.executable, EXAMPLES / "subscribers" / name, *words]
 
 
-def until(done: Callable[[], bool]) -> None:
-    """Wait for something that nobody announces."""
-    end = time.monotonic() + WAIT_S
-    while not done():
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
-
 def told(path: Path) -> list[dict[str, Any]]:
     """The events of a file of JSON lines; a line that is being written is not there yet."""
     if not path.exists():
@@ -98,7 +90,7 @@ def happen(broker: TestBroker | LabDir, kind: str, count: int = 1) -> list[str]:
 
 def all_listen(broker: TestBroker, files: list[Path]) -> None:
     """Store events until each of the files has one: from then on nobody misses any."""
-    until(lambda: bool(happen(broker, "driver.knock")) and all(told(file) for file in files))
+    until(lambda: bool(happen(broker, "driver.knock")) and all(told(file) for file in files), WAIT_S)
 
 
 def test_all_subscribers_tell_the_same(tmp_path: Path, broker: TestBroker) -> None:
@@ -125,7 +117,7 @@ def test_all_subscribers_tell_the_same(tmp_path: Path, broker: TestBroker) -> No
         begin = happen(broker, "driver.begin")[0]
         _work(lab)
         end = happen(broker, "driver.end")[0]
-        until(lambda: all(end in ids_of(files[name]) for name in commands))
+        until(lambda: all(end in ids_of(files[name]) for name in commands), WAIT_S)
     seen = {name: _between(told(files[name]), begin, end) for name in commands}
     kinds = [event["type"] for event in seen["sdk"]]
     assert {"jsnats.lease.granted", "jsnats.call.finished", "jsnats.lease.ended"} <= set(kinds)
@@ -167,16 +159,16 @@ def test_the_record_goes_on_where_it_was_killed(tmp_path: Path, broker: TestBrok
     file = tmp_path / "events.jsonl"
     command, viewer = python("record.py", file, "driver.tick"), broker.context_path("recorder")
     with running(command, viewer):
-        until(lambda: bool(happen(broker, "driver.tick")) and bool(told(file)))
+        until(lambda: bool(happen(broker, "driver.tick")) and bool(told(file)), WAIT_S)
         expected = happen(broker, "driver.tick", 5)
-        until(lambda: expected[-1] in ids_of(file))
+        until(lambda: expected[-1] in ids_of(file), WAIT_S)
     with file.open("a") as cut:
         cut.write('{"specversion"')
     expected += happen(broker, "driver.tick", 5)
     with running(command, viewer):
-        until(lambda: expected[-1] in ids_of(file))
+        until(lambda: expected[-1] in ids_of(file), WAIT_S)
         expected += happen(broker, "driver.tick", 5)
-        until(lambda: expected[-1] in ids_of(file))
+        until(lambda: expected[-1] in ids_of(file), WAIT_S)
     assert ids_of(file)[-15:] == expected
     assert len(set(ids_of(file))) == len(ids_of(file))
 
@@ -225,12 +217,12 @@ def test_a_recorder_waits_for_a_lab_that_is_being_made(tmp_path: Path) -> None:
     server = OutsideServer(lab)
     server.start()
     try:
-        until(lambda: _answers(lab.context("broker").url))
+        until(lambda: _answers(lab.context("broker").url), WAIT_S)
         with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
             assert process.stderr
             assert "has no streams yet, waiting" in process.stderr.readline()
             with start_blocking_portal() as portal, portal.wrap_async_context_manager(serving_lab(lab)):
-                until(lambda: bool(happen(lab, "driver.knock")) and bool(told(out)))
+                until(lambda: bool(happen(lab, "driver.knock")) and bool(told(out)), WAIT_S)
             process.kill()
     finally:
         server.kill()
@@ -248,12 +240,12 @@ def test_a_webhook_is_asked_again_until_it_has_taken_an_event(tmp_path: Path, br
     hook = Hook([503, 0, 200, 400])
     command = python("webhook.py", hook.url, "--type", "driver.*", "--state", tmp_path / "state.json")
     with running(command, broker.context_path("recorder")):
-        until(lambda: bool(happen(broker, "driver.knock")) and bool(hook.got))
+        until(lambda: bool(happen(broker, "driver.knock")) and bool(hook.got), WAIT_S)
         expected = happen(broker, "driver.alarm", 3)
-        until(lambda: (expected[2], 200) in [(each["id"], each["answered"]) for each in hook.got])
+        until(lambda: (expected[2], 200) in [(each["id"], each["answered"]) for each in hook.got], WAIT_S)
     expected += happen(broker, "driver.alarm", 2)
     with running(command, broker.context_path("recorder")):
-        until(lambda: expected[-1] in [each["id"] for each in hook.got])
+        until(lambda: expected[-1] in [each["id"] for each in hook.got], WAIT_S)
     hook.shutdown()
     hook.server_close()
     taken = [each["id"] for each in hook.got if each["answered"] == 200]
@@ -269,7 +261,7 @@ def test_readings_for_prometheus() -> None:
         with running(command, session_broker().context_path("tester")) as process:
             assert process.stdout
             url = process.stdout.readline().strip()
-            until(lambda: "jsnats_power_volts" in _scrape(url))
+            until(lambda: "jsnats_power_volts" in _scrape(url), WAIT_S)
             text = _scrape(url)
             with pytest.raises(urllib.error.HTTPError, match="404"):
                 _scrape(url.replace("/metrics", "/"))
@@ -300,4 +292,4 @@ def test_several_readers_in_one_loop(broker: TestBroker) -> None:
                 lab.exporter("bench").fail("ValueError")
             return any("failed: " in line for line in lines) and any("lease.granted" in line for line in lines)
 
-        until(fail_a_call)
+        until(fail_a_call, WAIT_S)

@@ -15,6 +15,7 @@ import pytest
 
 from jsnats.broker.testing import Stack
 from jsnats.sdk import Context, Lab, connect
+from jsnats.testing import until
 
 ROOT = Path(__file__).resolve().parents[3]
 PORTS = {"cluster": 100, "devices": 200}
@@ -23,15 +24,6 @@ FILES = ("compose.yaml", "sdk/tests/stack/counting.yaml")
 WAIT_S = 60.0
 
 _figures: list[str] = []
-
-
-def until(fact: Callable[[], Any], timeout_s: float = WAIT_S) -> Any:
-    """Wait for what another process does; return what `fact` gave."""
-    end = time.monotonic() + timeout_s
-    while not (found := fact()):
-        assert time.monotonic() < end, "it did not come to pass"
-        time.sleep(0.05)
-    return found
 
 
 class Soak:
@@ -107,7 +99,10 @@ class Soak:
     def goes_on(self) -> None:
         """Wait until console, calls and stream have."""
         before = self._progress()
-        until(lambda: self._failures or all(now > then + 5 for now, then in zip(self._progress(), before, strict=True)))
+        until(
+            lambda: self._failures or all(now > then + 5 for now, then in zip(self._progress(), before, strict=True)),
+            WAIT_S,
+        )
         assert not self._failures, self._failures
 
     def _progress(self) -> list[int]:

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from jsnats.sdk import Lab
+from jsnats.testing import until
 
 if "JSNATS_STACK" not in os.environ:
     pytest.skip("`make test-stack` runs it", allow_module_level=True)
@@ -29,15 +30,6 @@ pytestmark = [
 ROOT = Path(__file__).resolve().parents[3]
 SERVICES = ["agent-1", "agent-2", "broker", "phone", "recorder", "scheduler"]
 UPGRADE = os.environ.get("JSNATS_TEST_UPGRADE", "nats:2.15-alpine")
-
-
-def until(fact: Callable[[], Any], timeout_s: float = 60.0) -> Any:
-    """Wait for what another process does; return what `fact` gave."""
-    end = time.monotonic() + timeout_s
-    while not (found := fact()):
-        assert time.monotonic() < end, "it did not come to pass"
-        time.sleep(0.05)
-    return found
 
 
 def states(lab: Lab) -> dict[str, str]:
@@ -78,11 +70,11 @@ def test_the_main_job_from_the_host(stack: Any, lab: Lab) -> None:
         bench.dut.power.on()
         bench.dut.serial.expect("login: ", since="boot", timeout=60)
         assert next(iter(bench.dut.power.read())).voltage > 4
-    until(lambda: states(lab)["bench-1"] == "available")
+    until(lambda: states(lab)["bench-1"] == "available", 60)
     with lab.lease("board=virtual", wait="30s") as bench:
         bench.dut.power.on()
         assert bench.dut.console.expect(r"U-Boot (\d+\.\d+)", since="boot", timeout=60)
-    until(lambda: states(lab)["virtual-1"] == "available")
+    until(lambda: states(lab)["virtual-1"] == "available", 60)
 
 
 def test_both_subscribers_have_appended_the_same(stack: Any, lab: Lab) -> None:
@@ -90,8 +82,8 @@ def test_both_subscribers_have_appended_the_same(stack: Any, lab: Lab) -> None:
     with lab.lease("name=bench-1", wait="30s") as bench:
         bench.dut.power.cycle(0.1)
         lease = lab.leases()[0].id
-    until(lambda: {"jsnats.lease.ended"} <= {each["type"] for each in told(stack, "phone", lease)})
-    until(lambda: len(told(stack, "recorder", lease)) == len(told(stack, "phone", lease)))
+    until(lambda: {"jsnats.lease.ended"} <= {each["type"] for each in told(stack, "phone", lease)}, 60)
+    until(lambda: len(told(stack, "recorder", lease)) == len(told(stack, "phone", lease)), 60)
     assert ids(told(stack, "recorder", lease)) == ids(told(stack, "phone", lease))
 
 
@@ -131,7 +123,7 @@ def test_the_recorder_has_every_event_once(stack: Any, lab: Lab) -> None:
     expected = [event.id for event in lab.events()]
     first = ids(recorded(stack, "recorder"))[0]
     begin = expected.index(first)
-    until(lambda: set(expected[begin:]) <= set(ids(recorded(stack, "recorder"))))
+    until(lambda: set(expected[begin:]) <= set(ids(recorded(stack, "recorder"))), 60)
     found = ids(recorded(stack, "recorder"))
     assert found[: len(expected) - begin] == expected[begin:]
     assert len(found) == len(set(found))

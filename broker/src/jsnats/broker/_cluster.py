@@ -22,6 +22,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from jsnats.schemas import SCHEDULER, STREAMS, BrokerError
 from jsnats.sdk import Connection, Context, Message, leashed, open_connection
+from jsnats.testing import until_async
 
 from ._cluster_network import Network
 from ._lab_dir import BROKER, LabDir
@@ -66,8 +67,7 @@ class Servers:
             self._processes[number] = await asyncio.create_subprocess_exec(
                 *leashed(command), stdout=output, stderr=output, start_new_session=True
             )
-        async with asyncio.timeout(READY_S):
-            await until(lambda: _speaks(node))
+        await until_async(lambda: _speaks(node), READY_S)
 
     async def kill(self, number: int, how: int = signal.SIGKILL) -> None:
         """Kill a server and wait until it is gone."""
@@ -214,19 +214,11 @@ async def _linked(system: Context, account: str, nodes: Sequence[Node]) -> list[
 
 async def _settled(nc: Connection, count: int) -> None:
     for spec in STREAMS:
-        await until(partial(_is_whole, nc, spec.name, count))
+        await until_async(partial(_is_whole, nc, spec.name, count), READY_S)
 
 
 async def _speaks(node: Node) -> bool:
     return (await server_info(node.host, node.port)).get("server_name") == node.name
-
-
-async def until(fact: Callable[[], Awaitable[bool]]) -> None:
-    """Wait for it."""
-    while True:
-        if await fact():
-            return
-        await asyncio.sleep(POLL_S)
 
 
 async def _is_whole(nc: Connection, stream: str, count: int) -> bool:

@@ -6,12 +6,13 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from jsnats.sdk import Context
+from jsnats.testing import until
 
 PORTS = {
     "JSNATS_PORT": 14222,
@@ -70,7 +71,7 @@ class Stack:
         """SIGKILL all its processes but the first, which then ends too; Docker starts it again."""
         before = self.inspect(service)["State"]["StartedAt"]
         self.compose("exec", "--no-TTY", service, "sh", "-c", "kill -9 -1", check=False)
-        _until(lambda: self.inspect(service)["State"]["StartedAt"] != before)
+        until(lambda: self.inspect(service)["State"]["StartedAt"] != before, WAIT_S)
         self.healthy(service)
 
     def kill(self, service: str) -> None:
@@ -84,7 +85,7 @@ class Stack:
 
     def healthy(self, service: str) -> None:
         """Wait until it is."""
-        _until(lambda: self.inspect(service)["State"].get("Health", {}).get("Status") == "healthy")
+        until(lambda: self.inspect(service)["State"].get("Health", {}).get("Status") == "healthy", WAIT_S)
 
     def inspect(self, service: str) -> dict[str, Any]:
         """What Docker knows of the container of a service."""
@@ -127,10 +128,3 @@ class Stack:
 
 def _docker(*words: str) -> str:
     return subprocess.run(["docker", *words], capture_output=True, text=True, check=True).stdout
-
-
-def _until(fact: Callable[[], Any]) -> None:
-    end = time.monotonic() + WAIT_S
-    while not fact():
-        assert time.monotonic() < end, "it did not come to pass"
-        time.sleep(0.05)

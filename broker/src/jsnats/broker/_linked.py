@@ -19,8 +19,9 @@ from anyio.from_thread import start_blocking_portal
 
 from jsnats.schemas import SCHEDULER, BrokerError
 from jsnats.sdk import Connection, leashed, open_connection
+from jsnats.testing import until_async
 
-from ._cluster import READY_S, STORE, free_ports, local_nodes, serving_patiently, until
+from ._cluster import READY_S, STORE, free_ports, local_nodes, serving_patiently
 from ._cluster_network import Network
 from ._lab_dir import BROKER, LabDir
 from ._links import ORIGIN
@@ -141,9 +142,8 @@ async def _copied(hub: LabDir) -> None:
     """Wait until the hub copies what is at the site, and not what was to be there."""
     nc = await open_connection(hub.context(BROKER, site=SITE), name="jsnats test")
     try:
-        async with asyncio.timeout(READY_S):
-            for spec in COPIED:
-                await until(partial(_has_origin, nc, spec.name))
+        for spec in COPIED:
+            await until_async(partial(_has_origin, nc, spec.name), READY_S)
     finally:
         await nc.close()
 

@@ -14,6 +14,7 @@ import pytest
 
 from jsnats.schemas import END
 from jsnats.sdk import DuplexStream, StreamReset
+from jsnats.testing import until_async
 
 from . import _accept
 from ._accept import Acceptor
@@ -62,12 +63,6 @@ async def carried(
         await local.closed.wait()
 
 
-async def condition(holds: Callable[[], bool]) -> None:
-    """Wait for the state of something that has no event."""
-    while not holds():  # noqa: ASYNC110
-        await asyncio.sleep(0)
-
-
 async def until_full(theirs: socket.socket) -> int:
     """Send until nobody takes more for a while; return how much it was."""
     size = 0
@@ -91,7 +86,7 @@ async def test_without_room_nothing_more_is_read() -> None:
         assert size < 8 << 20
         stream.may_send = True
         local.on_room()
-        await condition(lambda: sum(len(body) for body, _ in stream.sent) == size)
+        await until_async(lambda: sum(len(body) for body, _ in stream.sent) == size)
 
 
 async def test_what_waits_is_sent_after_its_program_has_gone() -> None:
@@ -101,7 +96,7 @@ async def test_what_waits_is_sent_after_its_program_has_gone() -> None:
     async with carried(stream) as (local, theirs, task):
         theirs.sendall(b"x" * 100_000)
         theirs.close()
-        await condition(lambda: bool(local._waiting))
+        await until_async(lambda: bool(local._waiting))
         local.on_bytes(b"answer", "")
         await local.closed.wait()
         await asyncio.sleep(0)
@@ -119,7 +114,7 @@ async def test_messages_are_marked() -> None:
     async with carried(stream) as (local, theirs, _):
         theirs.sendall(b"x" * 100)
         theirs.shutdown(socket.SHUT_WR)
-        await condition(lambda: len(stream.sent) == 2)
+        await until_async(lambda: len(stream.sent) == 2)
         local.on_room()
     assert stream.sent == [(b"x" * 100, "message"), (b"", END)]
 
@@ -196,7 +191,7 @@ def tcp_pair() -> tuple[socket.socket, socket.socket]:
 async def test_an_end_for_a_program_that_has_reset_is_no_fault() -> None:
     """The exporter's end comes before the loop has seen the reset: nothing is raised, and the connection is over."""
     async with carried(Stream(), tcp_pair) as (local, theirs, task):
-        await condition(lambda: hasattr(local, "_pipe"))
+        await until_async(lambda: hasattr(local, "_pipe"))
         theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         theirs.close()
         local.on_bytes(b"", END)
