@@ -74,16 +74,8 @@ class DigitalOutputClient(DriverClient):
         def base() -> None:
             """Drive a digital output."""
 
-        @base.command()
-        def on() -> None:
-            """Make it active."""
-            self.on()
-
-        @base.command()
-        def off() -> None:
-            """Make it inactive."""
-            self.off()
-
+        base.command()(self.on)
+        base.command()(self.off)
         base.add_command(_state_command(self.read_pin))
         return base
 

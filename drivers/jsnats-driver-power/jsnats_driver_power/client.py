@@ -46,15 +46,8 @@ class PowerClient(DriverClient):
         def base() -> None:
             """Switch and measure power."""
 
-        @base.command()
-        def on() -> None:
-            """Switch on."""
-            self.on()
-
-        @base.command()
-        def off() -> None:
-            """Switch off."""
-            self.off()
+        base.command()(self.on)
+        base.command()(self.off)
 
         @base.command()
         @click.option("-w", "--wait", default=2.0, show_default=True, type=click.FloatRange(0), help="Seconds off.")
