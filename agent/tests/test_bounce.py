@@ -26,12 +26,10 @@ FORGED = {h.VERSION: "1", h.CALL: "0" * 32, h.CONTENT_TYPE: MSGPACK, h.CTL: "can
 @pytest.fixture
 async def mallory(broker: TestBroker) -> AsyncIterator[Connection]:
     """A user with a good credential and bad intentions, and a friend among the exporters."""
-    friend = await open_connection(broker.add("exporter", "friend"))
-    await friend.request(STORED, b"{}", headers=FORGED)
-    await friend.close()
-    connection = await open_connection(broker.context("mallory"))
-    yield connection
-    await connection.close()
+    async with await open_connection(broker.add("exporter", "friend")) as friend:
+        await friend.request(STORED, b"{}", headers=FORGED)
+    async with await open_connection(broker.context("mallory")) as connection:
+        yield connection
 
 
 async def bounces(mallory: Connection, target: str) -> None:

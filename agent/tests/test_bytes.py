@@ -291,9 +291,7 @@ async def test_many_streams_run_side_by_side(exporter: Exporter, lab: AsyncLab) 
 
 async def test_a_stream_that_is_opened_while_the_broker_is_away_opens_when_it_is_back() -> None:
     """Without a time limit the opener waits; the outage is no error of its own."""
-    with running_broker() as broker:
-        broker.add("user", "tester")
-        broker.add("exporter", "bench")
+    with running_broker(principals={"user": ["tester"], "exporter": ["bench"]}) as broker:
         spec = Spec(name="bench", root=Bench())
         async with (
             Exporter(spec, broker.context("bench")),

@@ -201,8 +201,7 @@ async def benched(
 @pytest.fixture
 def own_broker() -> Iterator[TestBroker]:
     """A broker that the test may stop and kill."""
-    with running_broker() as broker:
-        broker.add("user", "tester")
+    with running_broker(principals={"user": ["tester"]}) as broker:
         yield broker
 
 

@@ -68,17 +68,15 @@ class Door(Driver):
 @pytest.fixture(scope="module")
 def own_broker() -> Iterator[TestBroker]:
     """A broker that these tests may stop."""
-    with running_broker() as broker:
-        broker.add("user", "ann")
+    with running_broker(principals={"user": ["ann"]}) as broker:
         yield broker
 
 
 @pytest.fixture
 async def reader(own_broker: TestBroker) -> AsyncIterator[Connection]:
     """A user's connection."""
-    connection = await open_connection(own_broker.context("ann"))
-    yield connection
-    await connection.close()
+    async with await open_connection(own_broker.context("ann")) as connection:
+        yield connection
 
 
 @pytest.fixture

@@ -414,8 +414,7 @@ async def test_the_clock_of_the_host_does_not_matter(broker: TestBroker, leases:
 
 async def test_a_cut_off_agent_keeps_the_lease_and_ends_it_in_time(make_leases: Any) -> None:
     """The broker is away: a lease goes on, and one whose end comes meanwhile is torn down on time."""
-    with running_broker() as broker:
-        broker.add("exporter", "bench")
+    with running_broker(principals={"exporter": ["bench"]}) as broker:
         board = Board()
         exporter = exporter_of(broker, board, "required")
         async with exporter, make_leases(broker) as leases:

@@ -38,17 +38,15 @@ class Talker(Driver):
 @pytest.fixture(scope="module")
 def own_broker() -> Iterator[TestBroker]:
     """A broker that these tests may stop."""
-    with running_broker() as broker:
-        broker.add("user", "reader")
+    with running_broker(principals={"user": ["reader"]}) as broker:
         yield broker
 
 
 @pytest.fixture
 async def reader(own_broker: TestBroker) -> AsyncIterator[Connection]:
     """A user's connection."""
-    connection = await open_connection(own_broker.context("reader"))
-    yield connection
-    await connection.close()
+    async with await open_connection(own_broker.context("reader")) as connection:
+        yield connection
 
 
 @dataclass(config={"arbitrary_types_allowed": True})

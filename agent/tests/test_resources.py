@@ -443,16 +443,17 @@ def test_a_damaged_copy_on_the_exporter_heals(host: Host, method: str) -> None:
 def test_a_fetch_outlives_the_broker(tmp_path: Path) -> None:
     """The broker is killed when the first bytes are with the driver: the rest comes from its successor."""
     data = image(12 << 20)
-    with running_broker() as broker:
-        broker.add("exporter", "bench")
-        broker.add("user", "tester")
-        with Host(broker, "bench", FileSettings(cache=tmp_path / "cache")) as host, ThreadPoolExecutor() as pool:
-            done = pool.submit(host.client.interrupted, data)
-            assert host.driver.begun.wait(30)
-            broker.kill()
-            host.driver.go_on.set()
-            assert done.result(30) == sha256_of(data)
-            assert host.cached() == {sha256_of(data)}
+    with (
+        running_broker(principals={"exporter": ["bench"], "user": ["tester"]}) as broker,
+        Host(broker, "bench", FileSettings(cache=tmp_path / "cache")) as host,
+        ThreadPoolExecutor() as pool,
+    ):
+        done = pool.submit(host.client.interrupted, data)
+        assert host.driver.begun.wait(30)
+        broker.kill()
+        host.driver.go_on.set()
+        assert done.result(30) == sha256_of(data)
+        assert host.cached() == {sha256_of(data)}
 
 
 # ---------------------------------------------------------------------- the cache

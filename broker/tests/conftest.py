@@ -21,10 +21,7 @@ Connect = Callable[[Context], Awaitable[Connection]]
 @pytest.fixture(scope="session")
 def broker() -> Iterator[TestBroker]:
     """A running broker that knows ann, bob, vic, rack1, rack2 and sched."""
-    with running_broker() as running:
-        for role, names in LAB.items():
-            for name in names:
-                running.add(role, name)
+    with running_broker(principals=LAB) as running:
         yield running
 
 

@@ -21,9 +21,7 @@ def broker() -> Iterator[TestBroker]:
     """A lab with an impatient scheduler, where `gone` has left a tree and nothing else."""
     patience = pytest.MonkeyPatch()
     patience.setattr(_absence, "GRACE_S", 0.5)
-    with running_broker() as running:
-        for name in ("rack1", "rack2", "gone"):
-            running.add("exporter", name)
+    with running_broker(principals={"exporter": ["rack1", "rack2", "gone"]}) as running:
         yield running
     patience.undo()
 
@@ -31,18 +29,18 @@ def broker() -> Iterator[TestBroker]:
 @pytest_asyncio.fixture
 async def rack(broker: TestBroker) -> AsyncIterator[Connection]:
     """The connection of an agent, by its name."""
-    connection = await open_connection(broker.context("rack1"), name="exporter rack1")
-    yield connection
-    await connection.close()
+    async with await open_connection(broker.context("rack1"), name="exporter rack1") as connection:
+        yield connection
 
 
 @pytest_asyncio.fixture
 async def presence(broker: TestBroker) -> AsyncIterator[Mirror]:
     """What everybody sees."""
-    connection = await open_connection(broker.context(), name="test")
-    async with mirrored(connection, PRESENCE.name, "$KV.jsnats_presence.>") as mirror:
+    async with (
+        await open_connection(broker.context(), name="test") as connection,
+        mirrored(connection, PRESENCE.name, "$KV.jsnats_presence.>") as mirror,
+    ):
         yield mirror
-    await connection.close()
 
 
 async def offline(mirror: Mirror, name: str) -> PresenceRecord:
@@ -66,9 +64,8 @@ async def appear(connection: Connection, name: str, instance: str, ttl_s: int = 
 async def one_that_goes(broker: TestBroker, presence: Mirror) -> None:
     """Another exporter's connection ends, and the lab knows: what was to be said of an earlier one, was."""
     instance = secrets.token_hex(4)
-    speaker = await open_connection(broker.context("rack2"), name="rack2")
-    await appear(speaker, "rack2", instance, ttl_s=60)
-    await speaker.close()
+    async with await open_connection(broker.context("rack2"), name="rack2") as speaker:
+        await appear(speaker, "rack2", instance, ttl_s=60)
     found = None
     while found is None or found.instance != instance:  # the first may end before the scheduler has heard of it
         agent = await open_connection(broker.context("rack2"), name="exporter rack2")
@@ -88,24 +85,23 @@ async def test_a_presence_that_expires(rack: Connection, presence: Mirror) -> No
 
 async def test_a_connection_that_ends(broker: TestBroker, presence: Mirror) -> None:
     """When nobody answers for the instance it is offline, long before it expires; with an answer it is not."""
-    alive = await open_connection(broker.context("rack1"), name="the same agent, otherwise connected")
-    probed = asyncio.Event()
+    async with await open_connection(broker.context("rack1"), name="the same agent, otherwise connected") as alive:
+        probed = asyncio.Event()
 
-    async def answer(message: Message) -> None:
-        probed.set()
-        await alive.publish(message.reply, b"{}")
+        async def answer(message: Message) -> None:
+            probed.set()
+            await alive.publish(message.reply, b"{}")
 
-    await alive.subscribe("$SRV.PING.jsnats-exporter.two", answer)
-    await appear(alive, "rack1", "two", ttl_s=60)
-    agent = await open_connection(broker.context("rack1"), name="exporter rack1")
-    await agent.close()
-    async with asyncio.timeout(5):
-        await probed.wait()
-    await one_that_goes(broker, presence)
-    found = presence.get(presence_key("rack1"))
-    assert found is not None
-    assert PresenceRecord.decode(found.body).state == "leased"
-    await alive.close()
+        await alive.subscribe("$SRV.PING.jsnats-exporter.two", answer)
+        await appear(alive, "rack1", "two", ttl_s=60)
+        agent = await open_connection(broker.context("rack1"), name="exporter rack1")
+        await agent.close()
+        async with asyncio.timeout(5):
+            await probed.wait()
+        await one_that_goes(broker, presence)
+        found = presence.get(presence_key("rack1"))
+        assert found is not None
+        assert PresenceRecord.decode(found.body).state == "leased"
     agent = await open_connection(broker.context("rack1"), name="exporter rack1")
     await agent.close()
     record = await offline(presence, "rack1")
@@ -114,19 +110,17 @@ async def test_a_connection_that_ends(broker: TestBroker, presence: Mirror) -> N
 
 async def test_who_went_while_nobody_looked(broker: TestBroker, presence: Mirror) -> None:
     """A tree without any presence is of an exporter that went while no scheduler was there."""
-    agent = await open_connection(broker.context("gone"), name="gone")
-    await put_record(agent, tree_key("gone"), TreeRecord(name="gone", instance="i", nodes=[]).encode())
-    await agent.close()
+    async with await open_connection(broker.context("gone"), name="gone") as agent:
+        await put_record(agent, tree_key("gone"), TreeRecord(name="gone", instance="i", nodes=[]).encode())
     record = await offline(presence, "gone")
     assert (record.instance, record.reason) == ("i", "not heard of for 10 s")
 
 
 async def test_who_stops_in_order_is_no_case(broker: TestBroker, presence: Mirror) -> None:
     """A presence that its agent has deleted is left alone."""
-    agent = await open_connection(broker.context("rack1"), name="exporter rack1")
-    await appear(agent, "rack1", "three")
-    await put_record(agent, presence_key("rack1"), b"", delete=True)
-    await agent.close()
+    async with await open_connection(broker.context("rack1"), name="exporter rack1") as agent:
+        await appear(agent, "rack1", "three")
+        await put_record(agent, presence_key("rack1"), b"", delete=True)
     await one_that_goes(broker, presence)
     assert presence.get(presence_key("rack1")) is None
     assert presence.revision(presence_key("rack1"))

@@ -43,9 +43,8 @@ async def connected(context: Context) -> Connection:
 @asynccontextmanager
 async def admin_of(broker: Broker) -> AsyncIterator[Connection]:
     """A connection of the broker's own admin."""
-    nc = await connected(broker.context())
-    yield nc
-    await nc.close()
+    async with await connected(broker.context()) as nc:
+        yield nc
 
 
 @asynccontextmanager

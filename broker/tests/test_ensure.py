@@ -120,24 +120,25 @@ async def bare_server(folder: Path, port: int, extra: str = "") -> BrokerProcess
     return BrokerProcess(BrokerConfig(server_name="other", host="127.0.0.1", port=port, directory=folder, max_file=0))
 
 
+async def connected(port: int) -> Connection:
+    """To a broker without roles."""
+    return await open_connection(Context(url=f"nats://127.0.0.1:{port}", name="x"))
+
+
 async def test_no_jetstream_is_said(tmp_path: Path, unused_tcp_port: int) -> None:
     """A broker without JetStream gives one clear error."""
-    async with await bare_server(tmp_path, unused_tcp_port):
-        nc = await open_connection(Context(url=f"nats://127.0.0.1:{unused_tcp_port}", name="x"))
+    async with await bare_server(tmp_path, unused_tcp_port), await connected(unused_tcp_port) as nc:
         with pytest.raises(BrokerUnfit, match="JetStream"):
             await check_fit(nc)
-        await nc.close()
 
 
 async def test_jetstream_off_for_the_account_is_said(tmp_path: Path, unused_tcp_port: int) -> None:
     """An account without JetStream on a broker that has it gives one clear error."""
     users = "accounts { A { users [{user: u, password: p}] } }\nno_auth_user: u\n"
     extra = f'jetstream {{store_dir: "{tmp_path}/s"}}\n{users}'
-    async with await bare_server(tmp_path, unused_tcp_port, extra):
-        nc = await open_connection(Context(url=f"nats://127.0.0.1:{unused_tcp_port}", name="x"))
+    async with await bare_server(tmp_path, unused_tcp_port, extra), await connected(unused_tcp_port) as nc:
         with pytest.raises(BrokerUnfit, match="JetStream"):
             await check_fit(nc)
-        await nc.close()
 
 
 async def test_too_old_program_is_said(tmp_path: Path, old_server: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,10 +157,9 @@ async def test_too_old_broker_is_said(tmp_path: Path, old_server: Path, unused_t
     try:
         while b"Server is ready" not in await process.stderr.readline():
             assert process.returncode is None
-        nc = await open_connection(Context(url=f"nats://127.0.0.1:{unused_tcp_port}", name="x"))
-        with pytest.raises(BrokerUnfit, match=r"too old: jsnats needs 2\.12"):
-            await check_fit(nc)
-        await nc.close()
+        async with await connected(unused_tcp_port) as nc:
+            with pytest.raises(BrokerUnfit, match=r"too old: jsnats needs 2\.12"):
+                await check_fit(nc)
     finally:
         process.terminate()
         await process.communicate()

@@ -34,26 +34,22 @@ ALL = "$KV.jsnats_lab.>"
 @pytest.fixture(scope="module")
 def broker() -> TestBroker:
     """A broker that these tests may kill."""
-    with running_broker() as running:
-        running.add("scheduler", "sched")
-        running.add("user", "ann")
+    with running_broker(principals={"scheduler": ["sched"], "user": ["ann"]}) as running:
         yield running  # type: ignore[misc]
 
 
 @pytest_asyncio.fixture
 async def sched(broker: TestBroker) -> AsyncIterator[Connection]:
     """A scheduler's connection."""
-    connection = await open_connection(broker.context("sched"))
-    yield connection
-    await connection.close()
+    async with await open_connection(broker.context("sched")) as connection:
+        yield connection
 
 
 @pytest_asyncio.fixture
 async def ann(broker: TestBroker) -> AsyncIterator[Connection]:
     """A user's connection."""
-    connection = await open_connection(broker.context("ann"))
-    yield connection
-    await connection.close()
+    async with await open_connection(broker.context("ann")) as connection:
+        yield connection
 
 
 async def until(mirror: Mirror, subject: str, body: bytes) -> None:

@@ -28,9 +28,7 @@ WAIT_S = 10.0
 @pytest.fixture(scope="module")
 def broker() -> Iterator[TestBroker]:
     """A broker with MQTT, an exporter, a user and a viewer by MQTT."""
-    with running_broker(mqtt=0) as broker:
-        broker.add("exporter", "bench-1")
-        broker.add("user", "ann")
+    with running_broker(mqtt=0, principals={"exporter": ["bench-1"], "user": ["ann"]}) as broker:
         broker.inner.lab.add_mqtt("Vera's phone")
         yield broker
 
@@ -70,11 +68,10 @@ def phone(broker: TestBroker, **options: Any) -> Iterator[Phone]:
 
 async def happen(broker: TestBroker, count: int) -> list[Event]:
     """Store events of bench-1."""
-    bench = await open_connection(broker.context("bench-1"))
-    events = [Event(source="bench-1", type="lease.granted", data={"number": number}) for number in range(count)]
-    for event in events:
-        await store_event(bench, event)
-    await bench.close()
+    async with await open_connection(broker.context("bench-1")) as bench:
+        events = [Event(source="bench-1", type="lease.granted", data={"number": number}) for number in range(count)]
+        for event in events:
+            await store_event(bench, event)
     return events
 
 

@@ -46,11 +46,7 @@ BOARDS = {"rpi-1": "rpi4", "rpi-2": "rpi4", "jet-1": "jetson"}
 @pytest.fixture(scope="module")
 def broker() -> Iterator[TestBroker]:
     """A lab of three exporters and two users."""
-    with running_broker() as running:
-        for name in ("ann", "bob"):
-            running.add("user", name)
-        for name in BOARDS:
-            running.add("exporter", name)
+    with running_broker(principals={"user": ["ann", "bob"], "exporter": [*BOARDS]}) as running:
         yield running
 
 

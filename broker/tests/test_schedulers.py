@@ -41,9 +41,7 @@ CLIENTS = 80
 @pytest.fixture(scope="module")
 def broker() -> Iterator[TestBroker]:
     """A lab whose broker these tests may kill."""
-    with running_broker() as running:
-        running.add("user", "ann")
-        running.add("scheduler", "second")
+    with running_broker(principals={"user": ["ann"], "scheduler": ["second"]}) as running:
         yield running
 
 

@@ -39,10 +39,7 @@ MB = 1_000_000
 @pytest.fixture(scope="module")
 def broker() -> Iterator[TestBroker]:
     """A small lab: 20 MB for files, 10 MB for each principal."""
-    with running_broker(total_bytes=40 * MB) as running:
-        for name in ("ann", "bob"):
-            running.add("user", name)
-        running.add("exporter", "rack1")
+    with running_broker(total_bytes=40 * MB, principals={"user": ["ann", "bob"], "exporter": ["rack1"]}) as running:
         yield running
 
 
@@ -80,9 +77,8 @@ async def keeper(broker: TestBroker, clock: Clock) -> AsyncIterator[Storekeeper]
 @pytest.fixture
 async def ann(broker: TestBroker) -> AsyncIterator[Connection]:
     """A connection of a user."""
-    connection = await open_connection(broker.context("ann"), name="ann")
-    yield connection
-    await connection.close()
+    async with await open_connection(broker.context("ann"), name="ann") as connection:
+        yield connection
 
 
 def wanted(data: bytes, name: str = "f") -> dict[str, Any]:

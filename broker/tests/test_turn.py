@@ -24,11 +24,10 @@ def broker() -> Iterator[TestBroker]:
 @pytest.fixture
 async def nc(broker: TestBroker) -> AsyncIterator[Connection]:
     """The scheduler's connection; the turn is free."""
-    nc = await open_connection(broker.context("scheduler"))
-    record = await leader_record(nc, "KV_jsnats_lab", SUBJECT)
-    await put_record(nc, SUBJECT, b"", expect=record.revision if record else 0, delete=True)
-    yield nc
-    await nc.close()
+    async with await open_connection(broker.context("scheduler")) as nc:
+        record = await leader_record(nc, "KV_jsnats_lab", SUBJECT)
+        await put_record(nc, SUBJECT, b"", expect=record.revision if record else 0, delete=True)
+        yield nc
 
 
 async def test_one_has_it_until_it_is_given_back(nc: Connection) -> None:

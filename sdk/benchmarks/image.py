@@ -39,11 +39,8 @@ def peak_mib(pid: int) -> float:
 
 
 async def _ask(admin: Context, verb: str, **more: str) -> dict[str, Any]:
-    connection = await open_connection(admin, name="benchmark")
-    try:
+    async with await open_connection(admin, name="benchmark") as connection:
         return await connection.api(f"STREAM.{verb}.{BLOBS.name}", more)
-    finally:
-        await connection.close()
 
 
 def stored_mb(admin: Context) -> float:

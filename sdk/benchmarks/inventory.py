@@ -24,12 +24,9 @@ async def _put(connection: Connection, name: str) -> None:
 
 
 async def _fill(admin: Context, first: int, end: int) -> None:
-    connection = await open_connection(admin, name="benchmark")
-    try:
+    async with await open_connection(admin, name="benchmark") as connection:
         for start in range(first, end, _AT_ONCE):
             await asyncio.gather(*(_put(connection, f"paper-{n}") for n in range(start, min(start + _AT_ONCE, end))))
-    finally:
-        await connection.close()
 
 
 def fill(admin: Context, first: int, end: int) -> None:

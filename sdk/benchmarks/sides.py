@@ -105,14 +105,8 @@ class Sides:
 @contextmanager
 def running_sides(jumpstarter: str | None, family: Family = Family()) -> Iterator[Sides]:
     """Start a broker with roles on, and the systems. `jumpstarter` is the Python that has it."""
-    with running_broker(total_bytes=STORE) as broker, ExitStack() as stack:
-        for role, name in (
-            ("exporter", "bench"),
-            ("exporter", "floor"),
-            ("user", "bench-user"),
-            ("user", "floor-user"),
-        ):
-            broker.add(role, name)
+    principals = {"exporter": ["bench", "floor"], "user": ["bench-user", "floor-user"]}
+    with running_broker(total_bytes=STORE, principals=principals) as broker, ExitStack() as stack:
         yield Sides(broker, stack, jumpstarter, family)
 
 

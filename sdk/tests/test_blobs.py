@@ -40,11 +40,7 @@ MB = 1_000_000
 @pytest.fixture(scope="module")
 def broker() -> Iterator[TestBroker]:
     """A lab with two users, a viewer and an exporter."""
-    with running_broker() as running:
-        for name in ("alice", "mallory"):
-            running.add("user", name)
-        running.add("viewer", "vic")
-        running.add("exporter", "bench")
+    with running_broker(principals={"user": ["alice", "mallory"], "viewer": ["vic"], "exporter": ["bench"]}) as running:
         yield running
 
 
@@ -58,9 +54,8 @@ async def lab(broker: TestBroker) -> AsyncIterator[AsyncLab]:
 @pytest.fixture
 async def mallory(broker: TestBroker) -> AsyncIterator[Connection]:
     """A user who stores what he should not."""
-    connection = await open_connection(broker.context("mallory"))
-    yield connection
-    await connection.close()
+    async with await open_connection(broker.context("mallory")) as connection:
+        yield connection
 
 
 class Bar:
@@ -371,8 +366,7 @@ async def test_an_exporter_has_files(broker: TestBroker, lab: AsyncLab) -> None:
 async def test_a_full_store_is_one_clear_error(tmp_path: Path) -> None:
     """Beyond the quota, and in a store that others have filled, an upload is refused in one line; reading, listing and
     everything else goes on, and after `rm` there is room again."""
-    with running_broker(tmp_path, total_bytes=40 * MB) as broker:
-        broker.add("user", "bob")
+    with running_broker(tmp_path, total_bytes=40 * MB, principals={"user": ["bob"]}) as broker:
         async with connect_async(context=broker.add("user", "alice")) as lab:
             kept = await lab.blobs.put(os.urandom(8 * MB), name="kept.img")
             with pytest.raises(StorageFull, match=r"no room for the 5\.0 MB of big\.img: you may store 10\.0 MB"):
@@ -409,8 +403,7 @@ async def test_a_broker_without_the_stream(tmp_path: Path) -> None:
 
 async def test_a_broker_without_a_store(tmp_path: Path) -> None:
     """Where no service answers, the error says what to start."""
-    with running_broker(tmp_path) as broker:
-        broker.add("user", "alice")
+    with running_broker(tmp_path, principals={"user": ["alice"]}) as broker:
         broker.revoke("scheduler")
         async with connect_async(context=broker.context("alice")) as lab:
             with pytest.raises(BrokerUnfit, match="jsnats broker run"):

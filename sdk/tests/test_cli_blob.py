@@ -24,10 +24,7 @@ SHA_OF_HELLO = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824
 @pytest.fixture(scope="module")
 def broker() -> Iterator[TestBroker]:
     """A lab with two users and a viewer."""
-    with running_broker() as running:
-        for name in ("alice", "bob"):
-            running.add("user", name)
-        running.add("viewer", "vic")
+    with running_broker(principals={"user": ["alice", "bob"], "viewer": ["vic"]}) as running:
         yield running
 
 

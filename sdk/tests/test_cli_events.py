@@ -191,9 +191,7 @@ def test_events_in_words(given: StoredEvent, said: str) -> None:
 @pytest.fixture(scope="module")
 def broker() -> Iterator[TestBroker]:
     """A lab in which the script has happened, to bench-1."""
-    with running_broker() as broker:
-        for role, name in (("user", "ann"), ("exporter", "bench-1"), ("exporter", "bench-2")):
-            broker.add(role, name)
+    with running_broker(principals={"user": ["ann"], "exporter": ["bench-1", "bench-2"]}) as broker:
         asyncio.run(_play(broker.context("bench-1")))
         yield broker
 

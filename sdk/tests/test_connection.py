@@ -34,14 +34,11 @@ async def test_a_task_cancelled_at_any_moment_of_a_connection_ends_cancelled() -
     context = session_broker().context("tester")
 
     async def work() -> None:
-        connection = await open_connection(context)
-        try:
+        async with await open_connection(context) as connection:
             await connection.request("$SYS.REQ.USER.INFO")
             await connection.flush()
             await connection.wait_connected()
             await asyncio.Event().wait()
-        finally:
-            await connection.close()
 
     for steps in range(120):
         task = asyncio.create_task(work())

@@ -84,20 +84,15 @@ class Device:
 @pytest.fixture(scope="module")
 def broker() -> Iterator[TestBroker]:
     """A broker of this module; `bench` is an exporter, `alice` and `mallory` are users."""
-    with running_broker() as broker:
-        broker.add("exporter", "bench")
-        for name in ("alice", "mallory"):
-            broker.add("user", name)
-        broker.add("viewer", "vic")
+    with running_broker(principals={"exporter": ["bench"], "user": ["alice", "mallory"], "viewer": ["vic"]}) as broker:
         yield broker
 
 
 @pytest.fixture
 async def exporter(broker: TestBroker) -> AsyncIterator[Connection]:
     """The exporter's connection."""
-    connection = await open_connection(broker.context("bench"))
-    yield connection
-    await connection.close()
+    async with await open_connection(broker.context("bench")) as connection:
+        yield connection
 
 
 @pytest.fixture
@@ -383,9 +378,7 @@ async def test_a_reader_that_pauses(
 
 async def test_a_replaced_store_is_noticed(tmp_path_factory: pytest.TempPathFactory) -> None:
     """When the broker comes back with an empty store, the watcher says so and goes on with the new one."""
-    with running_broker() as broker:
-        for role, name in (("exporter", "bench"), ("user", "alice")):
-            broker.add(role, name)
+    with running_broker(principals={"exporter": ["bench"], "user": ["alice"]}) as broker:
         exporter = await open_connection(broker.context("bench"))
         admin = await open_connection(broker.context())
         device = Device(exporter, "serial")

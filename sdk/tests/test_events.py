@@ -22,19 +22,15 @@ from jsnats.sdk._since import moment_of
 @pytest.fixture(scope="module")
 def own_broker() -> Iterator[TestBroker]:
     """A broker that these tests may stop, with two exporters and a viewer."""
-    with running_broker() as broker:
-        broker.add("viewer", "vera")
-        for name in ("bench-1", "bench-2"):
-            broker.add("exporter", name)
+    with running_broker(principals={"viewer": ["vera"], "exporter": ["bench-1", "bench-2"]}) as broker:
         yield broker
 
 
 @pytest.fixture
 async def bench(own_broker: TestBroker) -> AsyncIterator[Connection]:
     """The connection of exporter `bench-1`."""
-    connection = await open_connection(own_broker.context("bench-1"))
-    yield connection
-    await connection.close()
+    async with await open_connection(own_broker.context("bench-1")) as connection:
+        yield connection
 
 
 @pytest.fixture

@@ -15,9 +15,7 @@ from jsnats.sdk import Lab, connect
 @pytest.fixture
 def broker() -> Iterator[TestBroker]:
     """A broker of this test alone; `bench` is an exporter, `alice` a user."""
-    with running_broker() as broker:
-        broker.add("exporter", "bench")
-        broker.add("user", "alice")
+    with running_broker(principals={"exporter": ["bench"], "user": ["alice"]}) as broker:
         yield broker
 
 

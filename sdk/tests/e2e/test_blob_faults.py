@@ -27,8 +27,7 @@ SIZE = 256 * BLOB_CHUNK
 @pytest.fixture
 def broker() -> Iterator[TestBroker]:
     """A broker of this test alone."""
-    with running_broker() as broker:
-        broker.add("user", "alice")
+    with running_broker(principals={"user": ["alice"]}) as broker:
         yield broker
 
 

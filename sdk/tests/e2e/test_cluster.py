@@ -30,13 +30,10 @@ def state_of_streams(cluster: TestCluster, replicas: int | None = None) -> dict[
     """Replicas and messages of each stream, after its definition was brought to so many replicas."""
 
     async def ask() -> dict[str, tuple[int, int]]:
-        nc = await open_connection(cluster.context())
-        try:
+        async with await open_connection(cluster.context()) as nc:
             if replicas:
                 await ensure_streams(nc, TEST_STORE, replicas=replicas)
             infos = {spec.name: await nc.api(f"STREAM.INFO.{spec.name}") for spec in STREAMS}
-        finally:
-            await nc.close()
         return {name: (info["config"]["num_replicas"], info["state"]["messages"]) for name, info in infos.items()}
 
     return asyncio.run(ask())

@@ -223,39 +223,37 @@ def test_deadlines_hold_when_the_hosts_clock_is_an_hour_off(broker: TestBroker, 
 
 def test_a_full_store_is_one_clear_error_and_calls_go_on() -> None:
     """A stream that nobody reads fills RESULTS: StorageFull for it, other calls still work."""
-    with running_broker(total_bytes=20_000_000) as broker:
-        broker.add("exporter", "bench")
-        broker.add("user", "alice")
-        with (
-            AgentProcess("bench", broker.context_path("bench")),
-            connect(context=broker.context("alice")) as lab,
-        ):
-            client = lab.exporter("bench")
-            with pytest.raises(StorageFull, match="jsnats broker df"):
-                for _ in client.count(100_000, 0.0, 100_000):
-                    pass
-            assert client.ping(1) == 1
+    with (
+        running_broker(total_bytes=20_000_000, principals={"exporter": ["bench"], "user": ["alice"]}) as broker,
+        AgentProcess("bench", broker.context_path("bench")),
+        connect(context=broker.context("alice")) as lab,
+    ):
+        client = lab.exporter("bench")
+        with pytest.raises(StorageFull, match="jsnats broker df"):
+            for _ in client.count(100_000, 0.0, 100_000):
+                pass
+        assert client.ping(1) == 1
 
 
 @pytest.mark.parametrize("when", ["running", "done"])
 async def test_a_job_whose_end_could_not_be_stored_says_so(when: str) -> None:
     """It filled RESULTS: who attaches gets what was stored, then the error, and need not wait for an end there."""
-    with running_broker(total_bytes=20_000_000) as broker:
-        broker.add("exporter", "bench")
-        broker.add("user", "alice")
-        with AgentProcess("bench", broker.context_path("bench")):
-            async with connect_async(context=broker.context("alice")) as lab, asyncio.timeout(20):
-                client = await lab.exporter("bench")
-                job = lab.job(await lab.caller.detach("bench", "", "count", encode_msgpack([200, 0.01, 100_000])))
-                while when == "done" and await job.state() != "done":
-                    await client.call_async("ping", 1)
-                seen = []
-                with pytest.raises(StorageFull, match="jsnats broker df"):
-                    async for index, _ in await job.attach():
-                        seen.append(index)
-                assert seen == list(range(len(seen)))
-                assert len(seen) > 5
-                assert await job.state() == "done"
+    with (
+        running_broker(total_bytes=20_000_000, principals={"exporter": ["bench"], "user": ["alice"]}) as broker,
+        AgentProcess("bench", broker.context_path("bench")),
+    ):
+        async with connect_async(context=broker.context("alice")) as lab, asyncio.timeout(20):
+            client = await lab.exporter("bench")
+            job = lab.job(await lab.caller.detach("bench", "", "count", encode_msgpack([200, 0.01, 100_000])))
+            while when == "done" and await job.state() != "done":
+                await client.call_async("ping", 1)
+            seen = []
+            with pytest.raises(StorageFull, match="jsnats broker df"):
+                async for index, _ in await job.attach():
+                    seen.append(index)
+            assert seen == list(range(len(seen)))
+            assert len(seen) > 5
+            assert await job.state() == "done"
 
 
 def test_no_broker_is_said_in_one_line_at_once() -> None:

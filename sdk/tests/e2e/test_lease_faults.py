@@ -39,10 +39,8 @@ POWERED = 6.0
 def broker() -> Iterator[TestBroker]:
     """A broker with no scheduler of its own; `p1` and `p2` are power supplies, `b1` and `strict` boards, `f1` a
     flasher."""
-    with running_broker(scheduler=False) as broker, ExitStack() as stack:
-        for role, names in (("user", ("alice", "bob")), ("scheduler", ("one", "two"))):
-            for name in names:
-                broker.add(role, name)
+    principals = {"user": ["alice", "bob"], "scheduler": ["one", "two"]}
+    with running_broker(scheduler=False, principals=principals) as broker, ExitStack() as stack:
         drivers = {
             "p1": "jsnats_driver_power.driver:MockPower",
             "p2": "jsnats_driver_power.driver:MockPower",

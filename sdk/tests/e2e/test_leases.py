@@ -32,11 +32,9 @@ EITHER = "name in (b1, b2)"
 @pytest.fixture(scope="module")
 def broker() -> Iterator[TestBroker]:
     """A broker with a scheduler, two exporters, and three users."""
-    with running_broker() as broker, ExitStack() as stack:
-        for name in ("alice", "bob", "carol", "dan@corp.example"):
-            broker.add("user", name)
+    users = ["alice", "bob", "carol", "dan@corp.example"]
+    with running_broker(principals={"user": users, "exporter": BOARDS}) as broker, ExitStack() as stack:
         for name in BOARDS:
-            broker.add("exporter", name)
             stack.enter_context(AgentProcess(name, broker.context_path(name)))
         yield broker
 

@@ -20,9 +20,8 @@ pytestmark = pytest.mark.timeout(120)
 @pytest_asyncio.fixture
 async def alice(broker: TestBroker) -> AsyncIterator[Connection]:
     """A user's connection."""
-    connection = await open_connection(broker.context("alice"), name="alice")
-    yield connection
-    await connection.close()
+    async with await open_connection(broker.context("alice"), name="alice") as connection:
+        yield connection
 
 
 async def until(connection: Connection, state: str, exporter: str = "bench") -> tuple[PresenceRecord, float]:

@@ -89,10 +89,7 @@ def board(*consoles: str) -> Driver:
 @pytest.fixture(scope="module")
 def broker() -> Iterator[TestBroker]:
     """A lab with three exporters on line and one that is not; `alice` is a user."""
-    with running_broker() as broker:
-        for name in ("bench-1", "bench-2", "bare", "gone"):
-            broker.add("exporter", name)
-        broker.add("user", "alice")
+    with running_broker(principals={"exporter": ["bench-1", "bench-2", "bare", "gone"], "user": ["alice"]}) as broker:
         yield broker
 
 

@@ -166,16 +166,13 @@ class Device:
 
 
 async def _recorded(broker: TestBroker) -> list[tuple[int, bytes]]:
-    nc = await open_connection(broker.context())
-    try:
+    async with await open_connection(broker.context()) as nc:
         found = replay(nc, CONSOLE.name, CONSOLE.subjects)
         return [
             (int((message.headers or {})[h.OFFSET]), bytes(message.data))
             async for _, message in found
             if h.MARK not in (message.headers or {})
         ]
-    finally:
-        await nc.close()
 
 
 def recorded(broker: TestBroker) -> list[tuple[int, bytes]]:

@@ -40,9 +40,9 @@ WAIT_S = 30.0
 @pytest.fixture(scope="module")
 def broker() -> Iterator[TestBroker]:
     """A broker with MQTT, an exporter, a user and viewers."""
-    with running_broker(mqtt=0) as broker:
-        for role, name in (("exporter", "bench"), ("user", "alice"), ("viewer", "recorder")):
-            broker.add(role, name)
+    with running_broker(
+        mqtt=0, principals={"exporter": ["bench"], "user": ["alice"], "viewer": ["recorder"]}
+    ) as broker:
         broker.inner.lab.add_mqtt("phone")
         yield broker
 

@@ -38,12 +38,9 @@ def carol(cluster: Any) -> Context:
 
 async def replicas(admin: Context) -> dict[str, set[str]]:
     """The servers that have all of a stream, by its name; of those of MQTT too."""
-    nc = await open_connection(admin)
-    try:
+    async with await open_connection(admin) as nc:
         names = (await nc.api("STREAM.NAMES"))["streams"]
         clusters = {name: (await nc.api(f"STREAM.INFO.{name}"))["cluster"] for name in names}
-    finally:
-        await nc.close()
     return {
         name: {each["leader"]} | {other["name"] for other in each["replicas"] if other["current"]}
         for name, each in clusters.items()

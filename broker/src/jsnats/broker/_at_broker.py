@@ -25,7 +25,5 @@ async def at_broker(lab: LabDir, command: str) -> AsyncIterator[Connection]:
             f"start the servers of {lab.conf}" if lab.outside() else f"`jsnats broker run --dir {lab.path}` starts it"
         )
         raise BrokerUnreachable(f"no broker at {context.url}: {start}") from error
-    try:
+    async with nc:
         yield nc
-    finally:
-        await nc.close()

@@ -165,12 +165,9 @@ class TestCluster:
         self._portal.call(self._asked, lambda nc: _settled(nc, self.count))
 
     async def _asked(self, work: Callable[[Connection], Awaitable[Any]]) -> Any:
-        nc = await open_connection(self.lab.context(BROKER), name="jsnats test")
-        try:
+        async with await open_connection(self.lab.context(BROKER), name="jsnats test") as nc:
             async with asyncio.timeout(READY_S):
                 return await work(nc)
-        finally:
-            await nc.close()
 
 
 async def _leader(nc: Connection, stream: str, nodes: Sequence[Node]) -> int:
@@ -202,11 +199,8 @@ async def _home(system: Context, client: str, nodes: Sequence[Node]) -> int:
 
 
 async def _linked(system: Context, account: str, nodes: Sequence[Node]) -> list[int]:
-    nc = await open_connection(system, name="jsnats test")
-    try:
+    async with await open_connection(system, name="jsnats test") as nc:
         told = await ask_servers(nc, "LEAFZ", len(nodes))
-    finally:
-        await nc.close()
     names = [node.name for node in nodes]
     links = [(each["server"]["name"], each["data"].get("leafs") or ()) for each in told]
     return [names.index(name) for name, leafs in links if any(leaf["account"] == account for leaf in leafs)]

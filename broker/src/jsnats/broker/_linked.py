@@ -140,12 +140,9 @@ def running_link(directory: Path | None = None, *, network: bool = False) -> Ite
 
 async def _copied(hub: LabDir) -> None:
     """Wait until the hub copies what is at the site, and not what was to be there."""
-    nc = await open_connection(hub.context(BROKER, site=SITE), name="jsnats test")
-    try:
+    async with await open_connection(hub.context(BROKER, site=SITE), name="jsnats test") as nc:
         for spec in COPIED:
             await until_async(partial(_has_origin, nc, spec.name), READY_S)
-    finally:
-        await nc.close()
 
 
 async def _has_origin(nc: Connection, copy: str) -> bool:

@@ -69,12 +69,9 @@ async def _serve_all(lab: LabDir) -> None:
 async def _serve_one(lab: LabDir, site: str) -> None:
     while True:
         try:
-            nc = await open_connection(lab.context(BROKER, site=site), name=f"jsnats site {site}")
-            try:
+            async with await open_connection(lab.context(BROKER, site=site), name=f"jsnats site {site}") as nc:
                 await ensure_copies(nc, site, lab, await _origin(nc, site))
                 await _watch(nc, site, lab)
-            finally:
-                await nc.close()
         except (JsnatsError, TimeoutError) as error:
             log.warning("the site %s is not served now: %s", site, error)
         except Exception:  # one site must not take the others with it

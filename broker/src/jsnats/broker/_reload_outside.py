@@ -67,14 +67,11 @@ def _reachable(urls: list[str]) -> list[str]:
 
 
 async def _reload_all(system: Context, expected: int, accounts: Collection[str]) -> list[str]:
-    nc = await open_connection(system, name="jsnats reload")
-    try:
+    async with await open_connection(system, name="jsnats reload") as nc:
         servers = await ask_servers(nc, "IDZ", expected)
         for server in servers:
             await _reload(nc, server)
             await _drop_links(nc, server, accounts)
-    finally:
-        await nc.close()
     return sorted(str(server["name"]) for server in servers)
 
 

@@ -57,8 +57,5 @@ def admins_of(lab: LabDir) -> Admins:
 
 async def provision(context: Context, total_bytes: int, *, replicas: int = 1, retention: Retention = AS_TABLE) -> None:
     """Make the streams, each stored on so many servers, or bring them to what they should be."""
-    nc = await open_connection(context, name="jsnats broker")
-    try:
+    async with await open_connection(context, name="jsnats broker") as nc:
         await ensure_streams(nc, total_bytes, replicas=replicas, retention=retention)
-    finally:
-        await nc.close()

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
@@ -46,6 +47,9 @@ __all__ = [
 
 TEST_STORE = STORE
 """Bytes reserved for a test broker's streams."""
+
+Principals = Mapping[str, list[str] | tuple[str, ...]]
+NOBODY: Principals = MappingProxyType({})
 
 
 class TestBroker:
@@ -89,8 +93,12 @@ class TestBroker:
 
 
 @contextmanager
-def running_broker(directory: Path | None = None, *, image: str | None = None, **options: Any) -> Iterator[TestBroker]:
+def running_broker(
+    directory: Path | None = None, *, principals: Principals = NOBODY, image: str | None = None, **options: Any
+) -> Iterator[TestBroker]:
     """Run a broker in `directory`, by default a temporary one. `options` are those of `run_broker`.
+
+    `principals` are let in: names by role, as in `{"user": ["ann", "bob"], "exporter": ["bench"]}`.
 
     With an `image`, or JSNATS_TEST_BROKER_IMAGE, its nats-server is that of the image, run by testcontainers and a
     Docker engine of this host; without, that of the wheel. Tests are the same.
@@ -103,7 +111,11 @@ def running_broker(directory: Path | None = None, *, image: str | None = None, *
             start_blocking_portal() as portal,
             portal.wrap_async_context_manager(run_broker(directory or Path(temporary), **options)) as broker,
         ):
-            yield TestBroker(broker, portal)
+            running = TestBroker(broker, portal)
+            for role, names in principals.items():
+                for name in names:
+                    running.add(role, name)
+            yield running
 
 
 def free_port(host: str = "127.0.0.1") -> int:

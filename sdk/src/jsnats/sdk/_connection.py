@@ -212,7 +212,10 @@ class Connection(LastingConnection):
 
 
 async def open_connection(context: Context, *, name: str = "jsnats", timeout_s: float = 5.0) -> Connection:
-    """Connect as the principal of `context`. Raises BrokerUnreachable, AccessDenied."""
+    """Connect as the principal of `context`: `async with await open_connection(context) as connection:` closes it.
+
+    Raises BrokerUnreachable, AccessDenied.
+    """
     connection = Connection(context, name)
     await connection.open(timeout_s)
     return connection

@@ -12,7 +12,7 @@ import logging
 import random
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 import nats.errors
 
@@ -158,6 +158,12 @@ class LastingConnection:
                 f"no broker at {self.context.url}: start one with `jsnats up` or name another with --nats"
             )
         return BrokerUnreachable(f"no connection to the broker at {self.context.url}: {error or type(error).__name__}")
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
 
     async def close(self) -> None:
         """Close for good; waiting requests fail."""
