@@ -9,17 +9,19 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn
+from types import SimpleNamespace
+from typing import Any, NoReturn, cast
 
 import pytest
 
 from jsnats.broker import LabDir, nats_server_binary
 from jsnats.broker._cluster import STORE, free_ports, outside_at
 from jsnats.broker._outside import Node, parse_nodes
+from jsnats.broker._reload_outside import _reload
 from jsnats.broker._services import serving_lab
 from jsnats.broker.testing import running_cluster
-from jsnats.schemas import AccessDenied, ConfigurationError
-from jsnats.sdk import open_connection
+from jsnats.schemas import AccessDenied, BrokerUnfit, ConfigurationError
+from jsnats.sdk import Connection, Disconnected, NoResponders, open_connection
 
 
 @pytest.mark.parametrize(
@@ -116,6 +118,28 @@ def test_who_is_let_in_while_no_server_is_there_is_stored(
     answered.set()
     assert lab.context("ann").name == "ann"
     assert "stored, but no server answers at" in caplog.text
+
+
+async def test_a_reload_that_is_lost_with_the_connection_is_asked_for_again() -> None:
+    """Another server took it away: the one that was asked still has to say that it has read its configuration. One that
+    nobody hears from is gone, and reads it when it starts."""
+    refused = SimpleNamespace(data=b'{"error": {"description": "no"}}')
+    answers: list[Any] = [Disconnected("lost"), Disconnected("not yet back"), refused, NoResponders("gone")]
+
+    async def request(*_: Any, **__: Any) -> Any:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def wait_connected() -> None:
+        pass
+
+    nc = cast("Connection", SimpleNamespace(request=request, wait_connected=wait_connected))
+    with pytest.raises(BrokerUnfit, match="one refused its new configuration: no"):
+        await _reload(nc, {"id": "ONE", "name": "one"})
+    await _reload(nc, {"id": "ONE", "name": "one"})
+    assert not answers
 
 
 async def test_a_lab_that_runs_its_own_broker_serves_nobody_elses(tmp_path: Path) -> None:

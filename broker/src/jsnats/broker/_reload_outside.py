@@ -14,8 +14,8 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
-from jsnats.schemas import BrokerError, BrokerUnfit, BrokerUnreachable
-from jsnats.sdk import Connection, Context, Message, open_connection
+from jsnats.schemas import BrokerUnfit, BrokerUnreachable
+from jsnats.sdk import Connection, Context, Disconnected, Message, NoResponders, open_connection
 
 from ._sites import account
 
@@ -118,12 +118,17 @@ async def _drop_links(nc: Connection, server: dict[str, Any], kept: Collection[s
 
 
 async def _ask(nc: Connection, server: dict[str, Any], what: str, about: object = None) -> dict[str, Any]:
-    """The answer of a server; an empty one if it went meanwhile, and so begins with the new configuration. Raises
-    TimeoutError."""
-    try:
-        body = json.dumps(about).encode() if about else b""
-        message = await nc.request(f"$SYS.REQ.SERVER.{server['id']}.{what}", body, timeout_s=RELOAD_S)
-    except BrokerError:
-        return {}
-    answer: dict[str, Any] = json.loads(message.data)
-    return answer
+    """The answer of a server; an empty one if it went meanwhile, and so begins with the new configuration. Asked again
+    after an outage: the one that went may be another, which we were at. Raises TimeoutError."""
+    body = json.dumps(about).encode() if about else b""
+    async with asyncio.timeout(RELOAD_S):
+        while True:
+            await nc.wait_connected()
+            try:
+                message = await nc.request(f"$SYS.REQ.SERVER.{server['id']}.{what}", body, timeout_s=RELOAD_S)
+            except Disconnected:
+                continue
+            except NoResponders:
+                return {}
+            answer: dict[str, Any] = json.loads(message.data)
+            return answer
