@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import socket
@@ -294,6 +295,28 @@ async def test_what_the_broker_refuses_leaves_nothing(tmp_path: Path, archive: P
             await restore_lab(rewritten(archive, change), new)
         assert "\n" not in str(caught.value)
         assert names(tmp_path) == ["lab.tar", "old", "other.tar"]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"name": "../../..", "role": "site", "site": "../../.."},
+        {"name": "berlin", "role": "site", "site": "../../.."},
+        {"name": "ann@hub", "role": "user", "site": "../../.."},
+        {"name": "ann", "role": "../../../user"},
+        {"name": "../../../ann", "role": "exporter"},
+    ],
+)
+async def test_an_archive_writes_nothing_elsewhere(tmp_path: Path, archive: Path, row: dict[str, str]) -> None:
+    """A principal whose name, role or site is a path is refused: his file could lie anywhere."""
+
+    def change(name: str, data: bytes) -> bytes:
+        lab = json.loads(data) if name == LAB else {}
+        return json.dumps(lab | {"principals": [row | {"key": "U"}]}).encode() if lab else data
+
+    with pytest.raises(ConfigurationError, match=r"no name for a site|is not the site|no role|exporter name"):
+        await restore_lab(rewritten(archive, change), LabDir(tmp_path / "new"))
+    assert names(tmp_path) == ["lab.tar", "old", "other.tar"]
 
 
 async def test_a_broker_that_dies_meanwhile(tmp_path: Path) -> None:

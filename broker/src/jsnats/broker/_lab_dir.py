@@ -31,7 +31,7 @@ from ._config import BrokerConfig, Principal, render
 from ._lab_files import read_json, write_secret
 from ._lock import editing, is_running, running
 from ._outside import Node, Outside
-from ._principals import Credentials, from_row, known_as, rows, taken, token_of
+from ._principals import Credentials, checked, from_row, known_as, rows, taken, token_of
 from ._reload import reload_server
 from ._reload_outside import reload_servers
 from ._settings import Settings
@@ -247,10 +247,11 @@ class LabDir:
     def admit(self, found: Iterable[dict[str, str]]) -> list[Principal]:
         """Let those in who were let in elsewhere, and return them; who is in here already stays as he is.
 
-        The admins that the broker itself has, one for each site, are new ones.
+        The admins that the broker itself has, one for each site, are new ones. Raises ConfigurationError for rows that
+        no lab has written.
         """
         with self._editing() as principals:
-            new = [each for each in map(from_row, found) if not known_as(principals, each.token, each.site)]
+            new = [each for each in map(checked, found) if not known_as(principals, each.token, each.site)]
             new = [each for each in new if (each.role, each.name) != (ADMIN, visitor(BROKER))]
             principals += new
             for site in [each.name for each in new if each.role == SITE]:

@@ -16,7 +16,7 @@ from jsnats.sdk import Context
 
 from ._config import Principal
 from ._lab_files import write_secret
-from ._sites import SITE, Leaf
+from ._sites import SITE, Leaf, check_site
 
 _STORED = ("name", "role", "key", "password", "site")
 
@@ -79,6 +79,18 @@ def from_row(row: dict[str, str]) -> Principal:
     return Principal(
         row["name"], escape_user(row["name"]), row["role"], row["key"], row.get("password", ""), row.get("site", "")
     )
+
+
+def checked(row: dict[str, str]) -> Principal:
+    """One of an archive, whose words become paths here. Raises ConfigurationError for what no lab has written."""
+    found = from_row(row)
+    if found.role == SITE and found.name != found.site:
+        raise ConfigurationError(f"{found.name!r} is not the site {found.site!r}")
+    if found.role != SITE:
+        token_of(found.role, found.name)
+    if found.site:
+        check_site(found.site)
+    return found
 
 
 def known_as(principals: Iterable[Principal], token: str, site: str = "") -> Principal | None:
