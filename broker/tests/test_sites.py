@@ -84,3 +84,21 @@ def test_a_site_is_no_hub(tmp_path: Path) -> None:
     assert (code, "it cannot be one itself" in told) == (2, True)
     with pytest.raises(ConfigurationError, match="no site can reach this lab"):
         LabDir(tmp_path / "alone").add_site("paris")
+
+
+def test_a_site_has_its_name_for_itself(tmp_path: Path) -> None:
+    """`auth revoke berlin` means one of them: a user and a site cannot both be berlin. Nobody is a visitor by MQTT."""
+    hub = outside_lab(tmp_path / "hub", leafnodes=free_port())
+    hub.add("user", "ann")
+    hub.add_site("berlin")
+    with pytest.raises(ConfigurationError, match="'ann' is already user"):
+        hub.add_site("ann")
+    with pytest.raises(ConfigurationError, match="'berlin' is already site"):
+        hub.add("user", "berlin")
+    with pytest.raises(ConfigurationError, match="'berlin' is already site"):
+        hub.add_mqtt("berlin")
+    with pytest.raises(ConfigurationError, match="come by a hub"):
+        hub.add_mqtt("bob@hub")
+    hub.add("user", "berlin", site="berlin")
+    assert hub.revoke("berlin", site="berlin").name == "berlin@hub"
+    assert hub.revoke("berlin").role == "site"

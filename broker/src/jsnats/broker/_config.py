@@ -46,6 +46,11 @@ class Principal:
     password: str = ""
     site: str = ""
 
+    @property
+    def home(self) -> str:
+        """The site among whose principals it is; "" for those of the lab, of which a site itself is one."""
+        return "" if self.role == SITE else self.site
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BrokerConfig:

@@ -164,12 +164,14 @@ class LabDir:
     def add_site(self, name: str) -> Leaf:
         """Let a site's broker dial in; return what it needs for that, the same as before for one that is known.
 
-        Raises ConfigurationError for a name that cannot be, and for a lab that no site can reach.
+        Raises ConfigurationError for a name that cannot be or that somebody has, and for a lab that no site can reach.
         """
         check_site(name)
         urls = self._leaf_urls()
         with self._editing() as principals:
-            known = next((each for each in principals if (each.name, each.role) == (name, SITE)), None)
+            known = known_as(principals, name)
+            if known and known.role != SITE:
+                raise taken(known)
             leaf, site = self._secrets.issue_leaf(known, name, urls)
             if site != known:
                 principals[:] = [*(each for each in principals if each != known), site]
@@ -192,8 +194,8 @@ class LabDir:
         """
         if site and (site not in self.sites() or role not in (USER, VIEWER)):
             raise ConfigurationError(f"visitors are users and viewers, of one of the sites: {names(self.sites())}")
-        if not site and name.endswith(VISITOR):
-            raise ConfigurationError(f"{name!r}: names that end in {VISITOR} are of those who come by a hub")
+        if not site:
+            _refuse_visitor(name)
         with self._editing() as principals:
             return self._add(principals, role, visitor(name) if site else name, site)
 
@@ -210,8 +212,9 @@ class LabDir:
     def add_mqtt(self, name: str) -> Path:
         """Let `name` in as a viewer who comes by MQTT; return the file with name and password.
 
-        Raises ConfigurationError for a name that somebody else has.
+        Raises ConfigurationError for a name that somebody else has, or a visitor would.
         """
+        _refuse_visitor(name)
         with self._editing() as principals:
             known = known_as(principals, escape_user(name))
             if known and not known.password:
@@ -251,7 +254,7 @@ class LabDir:
         no lab has written.
         """
         with self._editing() as principals:
-            new = [each for each in map(checked, found) if not known_as(principals, each.token, each.site)]
+            new = [each for each in map(checked, found) if not known_as(principals, each.token, each.home)]
             new = [each for each in new if (each.role, each.name) != (ADMIN, visitor(BROKER))]
             principals += new
             for site in [each.name for each in new if each.role == SITE]:
@@ -327,9 +330,14 @@ class LabDir:
 
     def _find(self, principals: list[Principal], name: str, site: str = "") -> Principal:
         for each in principals:
-            if name in (each.name, each.token) and site == ("" if each.role == SITE else each.site):
+            if name in (each.name, each.token) and site == each.home:
                 return each
         raise ConfigurationError(f"the lab in {self.path} knows no {name!r}: see `jsnats auth ls`")
 
     def _save_principals(self, system_key: str, principals: list[Principal]) -> None:
         write_secret(self._auth, json.dumps({"system": system_key, "principals": rows(principals)}, indent=1))
+
+
+def _refuse_visitor(name: str) -> None:
+    if name.endswith(VISITOR):
+        raise ConfigurationError(f"{name!r}: names that end in {VISITOR} are of those who come by a hub")

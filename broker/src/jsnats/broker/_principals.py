@@ -95,7 +95,7 @@ def checked(row: dict[str, str]) -> Principal:
 
 def known_as(principals: Iterable[Principal], token: str, site: str = "") -> Principal | None:
     """Who has that token; who is at another site is somebody else."""
-    return next((each for each in principals if (each.token, each.site) == (token, site)), None)
+    return next((each for each in principals if (each.token, each.home) == (token, site)), None)
 
 
 def token_of(role: str, name: str) -> str:
