@@ -15,7 +15,7 @@ import pytest
 
 from jsnats.common.utils import session_broker
 from jsnats.schemas import BrokerUnreachable
-from jsnats.sdk import Context, Message, open_connection
+from jsnats.sdk import Context, Message, NoResponders, open_connection
 
 
 @contextmanager
@@ -169,6 +169,34 @@ async def test_attempts_to_come_back_leave_no_sockets() -> None:
             await end.wait_closed()
         server.close()
         await server.wait_closed()
+
+
+async def test_who_subscribes_while_there_is_no_client_hears_with_the_next_one() -> None:
+    """The broker has closed the connection for good, and a new one is on its way. One that is closed subscribes no
+    more."""
+    broker, subject = session_broker(), "$SRV.PING.late"
+    ours = await open_connection(broker.add("exporter", "late"))
+    theirs = await open_connection(broker.context("tester"))
+
+    async def answer(message: Message) -> None:
+        await ours.publish(message.reply, b"here")
+
+    try:
+        await ours._client.close()
+        subscription = await ours.subscribe(subject, answer)
+        given_up = await ours.subscribe(subject, answer)
+        await given_up.close()
+        await ours.flush()
+        assert (await theirs.request(subject)).data == b"here"
+        await subscription.close()
+        await ours.flush()
+        with pytest.raises(NoResponders):
+            await theirs.request(subject)
+    finally:
+        await ours.close()
+        await theirs.close()
+    with pytest.raises(BrokerUnreachable, match="was closed"):
+        await ours.subscribe(subject, answer)
 
 
 @pytest.mark.parametrize(("url", "why"), [("nats://127.0.0.1:x", "invalid connect url"), ("nats://:1", "hostname")])

@@ -50,7 +50,8 @@ class Subscription:
         """Unsubscribe; nothing more is delivered."""
         self._connection.forget(self)
         try:
-            await self.inner.unsubscribe()
+            if self.inner:
+                await self.inner.unsubscribe()
         except nats.errors.Error:
             log.debug("unsubscribe of %s: already gone", self.subject)
 
@@ -197,7 +198,13 @@ class LastingConnection:
     async def _keep(self, subject: str, subscribe: Subscribe) -> Subscription:
         subscription = Subscription(self, subject, subscribe)
         self._subscriptions.append(subscription)
-        await subscription.attach(self._client)
+        try:
+            await subscription.attach(self._client)
+        except nats.errors.ConnectionClosedError as error:
+            if self.closing:
+                self.forget(subscription)
+                raise BrokerUnreachable("the connection was closed") from error
+            log.debug("subscribe to %s: with the next client", subject)  # `_replace` makes it
         return subscription
 
     def forget(self, subscription: Subscription) -> None:
