@@ -137,6 +137,21 @@ async def test_a_store_that_dies_with_a_request_is_asked_again(lab: AsyncLab, mo
     assert swallowed == [ANSWER_S]
 
 
+async def test_a_file_is_not_read_again_while_it_is_being_read(lab: AsyncLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The store takes minutes for a large one, and the answer to a request that was given up reaches nobody."""
+    request, asked = lab.connection.request, []
+
+    async def noting(subject: str, *arguments: Any, **options: Any) -> Any:
+        if subject.endswith(".bad"):
+            asked.append(options["timeout_s"])
+        return await request(subject, *arguments, **options)
+
+    monkeypatch.setattr(lab.connection, "request", noting)
+    info = await lab.blobs.put(b"good")
+    assert await lab.blobs.report_bad(info.sha256) == ""
+    assert asked == [60.0]
+
+
 async def test_a_request_that_is_not_answered_is_sent_again(
     lab: AsyncLab, broker: TestBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:

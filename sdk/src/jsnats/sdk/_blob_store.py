@@ -29,7 +29,8 @@ from ._lasting import RECONNECT_WAIT_S
 from ._nats import Msg
 
 ASK_S, ANSWER_S = 30.0, 3.0
-"""How long a request may take, and when it is sent again for the first time."""
+"""How long a request may take, and when it is sent again for the first time: one that may take minutes, because the
+store reads a whole file for it, not so soon."""
 TAKEOVER_S = 12.0
 """How long a lab may be without a store: one that died is replaced within 10 s, where another stands by."""
 IN_USE_S = 600.0
@@ -96,7 +97,8 @@ class StoreLink:
         """Ask, and wait for a store that takes the place of another, which may have died with what it was asked."""
         now = asyncio.get_running_loop().time
         begin, end = now(), now() + TAKEOVER_S
-        answer_s = timeout_s if self.connection.clustered else min(timeout_s, ANSWER_S)  # there `read` asks again
+        first_s = min(timeout_s, max(ANSWER_S, timeout_s / 10))
+        answer_s = timeout_s if self.connection.clustered else first_s  # there `read` asks again
         while True:
             try:
                 return await self.connection.read(subject, body, timeout_s=answer_s)
