@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
-from jsnats.schemas import LeaseEnd, LeaseRecord, MethodNotFound, lease_key
-from jsnats.sdk import AsyncLab, _lab, _mirror
+from jsnats.schemas import ExporterOffline, LeaseEnd, LeaseRecord, MethodNotFound, lease_key
+from jsnats.sdk import AsyncLab, Caller, Job, NoResponders, _lab, _mirror
 from jsnats.sdk._buckets import Record
 from jsnats.sdk._connection import Connection
 from jsnats.sdk._lease_hold import Hold
@@ -73,3 +74,36 @@ async def test_a_record_that_is_missing_is_looked_for_once_more(monkeypatch: pyt
     mirror.apply("lab.marker", Record(b"", 8))
     missing = await mirror._really_gone({"lab.lease", "lab.marker"})
     assert missing == ({"lab.marker"} if there else {"lab.lease", "lab.marker"})
+
+
+@pytest.mark.parametrize("clustered", [True, False])
+async def test_a_job_is_asked_again_while_its_exporter_goes_to_another_server(
+    monkeypatch: pytest.MonkeyPatch, clustered: bool
+) -> None:
+    """Nobody answers for a moment when the server that the exporter is at dies. In a lab with one server it is
+    offline."""
+    connected = asyncio.Event()
+    connected.set()
+    connection = SimpleNamespace(
+        clustered=clustered,
+        just_back=False,
+        reconnected_at=0.0,
+        token="ann",
+        on_reconnect=[],
+        wait_connected=connected.wait,
+    )
+    caller = Caller(cast("Connection", connection))
+    answers: list[dict[str, Any] | None] = [None, None, {"state": "running"}]
+
+    async def probe(*_: Any) -> dict[str, Any]:
+        if answer := answers.pop(0):
+            return answer
+        raise NoResponders
+
+    monkeypatch.setattr(caller, "probe", probe)
+    job = Job(cast("AsyncLab", SimpleNamespace(connection=connection, caller=caller)), "bench", "0" * 32)
+    if clustered:
+        assert await job.state() == "running"
+    else:
+        with pytest.raises(ExporterOffline):
+            await job.state()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from jsnats.schemas import ExporterOffline, OutcomeUnknown, ctl_subject
 
 from ._broker_errors import NoResponders
+from ._lasting import RECONNECT_WAIT_S
 from ._results import AsyncResults, ResultStream
 from ._sync import drain
 
@@ -51,14 +53,21 @@ class Job:
     async def _ask(self, verb: str) -> str:
         connection = self.lab.connection
         subject = ctl_subject(self.exporter, connection.token, self.call)
-        answer = None
+        begin, answer = asyncio.get_running_loop().time(), None
         while answer is None:
             await connection.wait_connected()
             try:
                 answer = await self.lab.caller.probe(subject, verb)
-            except (NoResponders, TimeoutError):
-                raise ExporterOffline(f"exporter {self.exporter!r} is offline: see `jsnats ls`") from None
+            except NoResponders:
+                if not self.lab.caller.in_grace(self.exporter, begin):
+                    raise self._offline() from None
+                await asyncio.sleep(RECONNECT_WAIT_S)
+            except TimeoutError:
+                raise self._offline() from None
         state = str(answer.get("state", "unknown"))
         if state == "unknown":
             raise OutcomeUnknown(f"exporter {self.exporter!r} does not know that call")
         return state
+
+    def _offline(self) -> ExporterOffline:
+        return ExporterOffline(f"exporter {self.exporter!r} is offline: see `jsnats ls`")
