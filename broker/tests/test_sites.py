@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
+import time
 from pathlib import Path
+from typing import cast
 
 import pytest
 from typer.testing import CliRunner
 
-from jsnats.broker import LabDir, nats_server_binary
+from jsnats.broker import LabDir, _links, nats_server_binary
 from jsnats.broker._sites import Leaf, check_site
 from jsnats.broker.cli import auth_app, broker_app
 from jsnats.broker.testing import free_port, outside_lab
-from jsnats.schemas import ConfigurationError
+from jsnats.schemas import ConfigurationError, LinkRecord
+from jsnats.sdk import Connection, Disconnected, Record
 
 RUN = CliRunner()
 
@@ -102,3 +106,55 @@ def test_a_site_has_its_name_for_itself(tmp_path: Path) -> None:
     hub.add("user", "berlin", site="berlin")
     assert hub.revoke("berlin", site="berlin").name == "berlin@hub"
     assert hub.revoke("berlin").role == "site"
+
+
+async def test_a_site_that_went_while_nobody_looked_is_away_since_the_next_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not since it came, which may be weeks ago; how long one is away that was away before is not forgotten."""
+    told: list[LinkRecord] = []
+
+    async def put_record(_nc: object, _key: str, body: bytes) -> int:
+        told.append(LinkRecord.decode(body))
+        raise Disconnected("enough")
+
+    async def nobody(*_: object) -> bool:
+        return False
+
+    async def last_record(*_: object) -> Record:
+        return Record(LinkRecord(connected=True, since=1000.0).encode(), 1)
+
+    monkeypatch.setattr(_links, "put_record", put_record)
+    monkeypatch.setattr(_links, "last_record", last_record)
+    monkeypatch.setattr(_links, "_reaches", nobody)
+    began = time.time()
+    with pytest.raises(Disconnected, match="enough"):
+        await _links._watch(cast("Connection", None), "berlin", LabDir(tmp_path))
+    assert [each.connected for each in told] == [False]
+    assert began <= told[0].since <= time.time()
+    assert _links._last_heard(LinkRecord(connected=False, since=1000.0)) == 1000.0
+
+
+async def test_sites_are_served_on_while_the_directory_cannot_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The one that is served stays so, and one that is added later is served when it can be read again."""
+    served: asyncio.Queue[str] = asyncio.Queue()
+    answers: list[list[str] | None] = [["berlin"], None, ["berlin", "paris"]]
+
+    async def serve_one(_lab: object, site: str) -> None:
+        served.put_nowait(site)
+        await asyncio.Event().wait()
+
+    def sites(_lab: LabDir) -> list[str]:
+        answer = answers.pop(0) if len(answers) > 1 else answers[0]
+        if answer is None:
+            raise ConfigurationError("cannot read auth.json")
+        return answer
+
+    monkeypatch.setattr(_links, "LOOK_S", 0.01)
+    monkeypatch.setattr(_links, "_serve_one", serve_one)
+    monkeypatch.setattr(LabDir, "sites", sites)
+    async with asyncio.timeout(10), _links.serving_sites(LabDir(tmp_path)):
+        assert [await served.get(), await served.get()] == ["berlin", "paris"]
+    assert "stay as they are: cannot read auth.json" in caplog.text

@@ -14,11 +14,11 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-from jsnats.schemas import BLOBS, LAB, LINK_BUCKET, JsnatsError, LinkRecord, StreamSpec, link_key
+from jsnats.schemas import BLOBS, LAB, LINK_BUCKET, ConfigurationError, JsnatsError, LinkRecord, StreamSpec, link_key
 from jsnats.sdk import ApiError, Connection, NoResponders, last_record, open_connection, put_record
 
 from ._ensure import stream_config
@@ -38,7 +38,6 @@ COPY_SHARE = 0.1
 LINK_BYTES = 1 << 20
 ORIGIN = "jsnats.origin"
 """In the metadata of a copy: when the bucket of the lab's records was made at the site. A restore makes a new one."""
-_NO_STREAM = 10059
 _AT_ORIGIN = ("subjects", "republish", "allow_atomic", "duplicate_window")
 
 
@@ -58,12 +57,21 @@ async def _serve_all(lab: LabDir) -> None:
     served: dict[str, asyncio.Task[None]] = {}
     async with asyncio.TaskGroup() as group:
         while True:
-            sites = await asyncio.to_thread(lab.sites)
-            for site in served.keys() - set(sites):
+            sites = await _sites(lab, served)
+            for site in served.keys() - sites:
                 served.pop(site).cancel()
-            for site in set(sites) - served.keys():
+            for site in sites - served.keys():
                 served[site] = group.create_task(_serve_one(lab, site))
             await asyncio.sleep(LOOK_S)
+
+
+async def _sites(lab: LabDir, served: Collection[str]) -> set[str]:
+    """Those that there are; as before while the directory cannot be read."""
+    try:
+        return set(await asyncio.to_thread(lab.sites))
+    except ConfigurationError as error:
+        log.warning("the sites that are served stay as they are: %s", error)
+        return set(served)
 
 
 async def _serve_one(lab: LabDir, site: str) -> None:
@@ -114,7 +122,7 @@ async def _ensure(nc: Connection, config: dict[str, Any]) -> None:
     try:
         present = (await nc.api(f"STREAM.INFO.{config['name']}"))["config"]
     except ApiError as error:
-        if error.code != _NO_STREAM:
+        if not error.is_no_stream:
             raise
         await nc.api(f"STREAM.CREATE.{config['name']}", config)
         return
@@ -142,7 +150,7 @@ async def _watch(nc: Connection, site: str, lab: LabDir) -> None:
     """
     found = await last_record(nc, LINK_BUCKET, link_key(site))
     known = LinkRecord.decode(found.body) if found and found.body else None
-    heard, renewed = known.since if known else 0.0, time.monotonic()
+    heard, renewed = _last_heard(known), time.monotonic()
     copied = ""
     while True:
         connected = await _reaches(nc, site)
@@ -159,6 +167,13 @@ async def _watch(nc: Connection, site: str, lab: LabDir) -> None:
                 await _copy_anew(nc, _copy_of(spec, site, lab, copied))
             renewed = time.monotonic()
         await asyncio.sleep(LOOK_S)
+
+
+def _last_heard(known: LinkRecord | None) -> float:
+    """When the site was connected last, by what was written down; now, if it was until nobody looked any more."""
+    if known is None:
+        return 0.0
+    return time.time() if known.connected else known.since
 
 
 async def _reaches(nc: Connection, site: str) -> bool:
