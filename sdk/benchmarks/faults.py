@@ -118,7 +118,8 @@ def at(fault: Callable[[TestCluster, int], None], where: Callable[[TestCluster],
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A row of the table. `work` causes the fault and ends it; `ends` are the kinds of traffic that may end with it."""
+    """A row of the table. `work` causes the fault and ends it; `ends` are the kinds of traffic that may end with it and
+    begin anew: none may be stuck."""
 
     name: str
     text: str
@@ -128,7 +129,7 @@ class Fault:
 
     def is_passed(self, kind: str, cell: Cell) -> bool:
         """Whether what that kind of traffic saw is as it should be."""
-        return kind in self.ends or not (cell.errors or cell.wrong)
+        return not cell.stuck and (kind in self.ends or not (cell.errors or cell.wrong))
 
 
 FAULTS = (

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import faults
 from faults import Fault, Row, holding, main, running_traffic, through
-from faults_traffic import Cell
+from faults_traffic import KINDS, Cell
 
 from jsnats.broker.testing import TestLink, running_link
 from jsnats.schemas import CONSOLE, EVENTS, LOGS, StreamSpec
@@ -72,14 +72,15 @@ class SiteFault(Fault):
 
     def is_passed(self, kind: str, cell: Cell) -> bool:
         """See Fault."""
-        return not cell.wrong and (not cell.errors or (self.visiting and kind != COPIES))
+        return not (cell.stuck or cell.wrong) and (kind in self.ends or not cell.errors)
 
 
 def rows(name: str, text: str, work: Callable[[TestLink], object], *, network: bool = False) -> tuple[SiteFault, ...]:
     """A fault as users at the site see it, and as visitors do."""
+    ends = () if name == "none" else tuple(kind.name for kind in KINDS)
     return (
         SiteFault(name, f"{text}: at the site", work, network),
-        SiteFault(f"{name}-visitor", f"{text}: a visitor", work, network, visiting=True),
+        SiteFault(f"{name}-visitor", f"{text}: a visitor", work, network, ends, visiting=True),
     )
 
 

@@ -29,13 +29,15 @@ QUIET_S = 2.0
 
 @dataclass(slots=True)
 class Cell:
-    """One kind of traffic through one fault. `stall` is the longest time in s without progress."""
+    """One kind of traffic through one fault. `stall` is the longest time in s without progress; `stuck` is what never
+    went on, or could not be ended."""
 
     stall: float = 0.0
     count: int = 0
     errors: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
     notes: dict[str, float] = field(default_factory=dict)
+    stuck: bool = False
 
     @property
     def text(self) -> str:
@@ -80,6 +82,7 @@ class Traffic:
         before, end = self.cell.count, time.monotonic() + timeout_s
         while self.cell.count < before + 2 and self._thread.is_alive():
             if time.monotonic() > end:
+                self.cell.stuck = True
                 self.cell.errors.append(f"stuck for {timeout_s:g} s")
                 return
             time.sleep(0.05)
@@ -88,7 +91,8 @@ class Traffic:
         """End it, and check what it saw."""
         self.over.set()
         self._thread.join(END_S)
-        if self._thread.is_alive() and not self.cell.errors:
+        if self._thread.is_alive():
+            self.cell.stuck = True
             self.cell.errors.append("did not end")
         return self.cell
 
