@@ -120,6 +120,16 @@ def test_who_is_let_in_while_no_server_is_there_is_stored(
     assert "stored, but no server answers at" in caplog.text
 
 
+async def test_a_server_that_was_not_told_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Who is revoked is still let in there, if it is only cut off and not dead."""
+    with running_cluster(tmp_path) as cluster:
+        await asyncio.to_thread(cluster.lab.add, "user", "ann")
+        assert not caplog.text
+        cluster.kill(1)
+        await asyncio.to_thread(cluster.lab.revoke, "ann")
+        assert f"stored, but not told to {cluster.servers.nodes[1].name}: it counts from" in caplog.text
+
+
 async def test_a_reload_that_is_lost_with_the_connection_is_asked_for_again() -> None:
     """Another server took it away: the one that was asked still has to say that it has read its configuration. One that
     nobody hears from is gone, and reads it when it starts."""

@@ -301,11 +301,17 @@ class LabDir:
             reload_server(self.path)
         if outside := self.outside():
             self._write_conf(outside)
-            try:
-                self.reload_outside()
-            except BrokerUnreachable:
-                told = "stored, but no server answers at %s: it counts from their next start, or `jsnats broker reload`"
-                log.warning(told, outside.url)
+            self._tell_outside(outside)
+
+    def _tell_outside(self, outside: Outside) -> None:
+        later = "it counts from their next start, or `jsnats broker reload`"
+        try:
+            told = self.reload_outside()
+        except BrokerUnreachable:
+            log.warning("stored, but no server answers at %s: %s", outside.url, later)
+            return
+        if missing := sorted({node.name for node in outside.nodes} - set(told)):
+            log.warning("stored, but not told to %s: %s", ", ".join(missing), later)
 
     def _write_conf(self, outside: Outside) -> list[Path]:
         self.conf.mkdir(mode=0o700, exist_ok=True)
