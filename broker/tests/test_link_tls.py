@@ -43,10 +43,9 @@ def encrypted_hub(folder: Path) -> tuple[LabDir, str]:
 def site_of(hub: LabDir, folder: Path, ca: str) -> LabDir:
     """A site that trusts `ca`."""
     site = outside_lab(folder / "site")
-    site.join(hub.add_site("berlin"))
     outside = site.outside()
     assert outside
-    site.configure_outside(replace(outside, leaf_ca=ca), TEST_STORE)
+    site.configure_outside(replace(outside, leaf_ca=ca), TEST_STORE, hub.add_site("berlin"))
     return site
 
 

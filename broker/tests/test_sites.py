@@ -80,12 +80,14 @@ def test_a_file_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
 
 
 def test_a_site_is_no_hub(tmp_path: Path) -> None:
-    """Sites of sites are refused, and so is a site of a lab that none can reach."""
+    """Sites of sites are refused, and so is a site of a lab that none can reach. That changes nothing."""
     hub = outside_lab(tmp_path, leafnodes=free_port())
     carried = tmp_path / "berlin.json"
     carried.write_text(hub.add_site("berlin").encode())
-    code, told = config(tmp_path / "site", "--leaf", str(carried), "--leafnodes", "7422")
+    code, told = config(hub.path, "--leaf", str(carried), "--leafnodes", "7422")
     assert (code, "it cannot be one itself" in told) == (2, True)
+    assert hub.leaf() is None
+    assert hub.add("user", "ann").name == "ann"
     with pytest.raises(ConfigurationError, match="no site can reach this lab"):
         LabDir(tmp_path / "alone").add_site("paris")
 

@@ -126,13 +126,16 @@ class LabDir:
         data = read_json(self._outside)
         return Outside(**data | {"nodes": tuple(Node(**node) for node in data["nodes"])})
 
-    def configure_outside(self, outside: Outside, store_bytes: int) -> list[Path]:
-        """Write the configuration of servers that somebody else runs, and let the context files lead to them.
+    def configure_outside(self, outside: Outside, store_bytes: int, leaf: Leaf | None = None) -> list[Path]:
+        """Write the configuration of servers that somebody else runs, and let the context files lead to them. With a
+        `leaf`, the lab is a site from their next start on.
 
         Returns the files. Raises ConfigurationError for what cannot be, and leaves it at what was before.
         """
-        outside.files("", (), self.leaf())
+        outside.files("", (), leaf or self.leaf())
         with editing(self.path / "auth.lock"):
+            if leaf:
+                self.join(leaf)
             self.move_to(replace(self.settings(), url=outside.url, store_bytes=store_bytes))
             write_secret(self._outside, json.dumps(asdict(outside), indent=1))
             return self._write_conf(outside)

@@ -72,10 +72,9 @@ def outside_lab(
 
 def join(site: LabDir, hub: LabDir, name: str = SITE) -> None:
     """Make a lab a site of a hub, from the next start of its servers on."""
-    site.join(hub.add_site(name))
     outside = site.outside()
     assert outside
-    site.configure_outside(outside, site.settings().store_bytes)
+    site.configure_outside(outside, site.settings().store_bytes, hub.add_site(name))
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from .cli import SYNC_HELP, Dir, PolicyFile, broker_app, one_line_errors, parse_
 
 if TYPE_CHECKING:
     from ._lab_dir import LabDir
+    from ._sites import Leaf
 
 Cluster = Annotated[
     str,
@@ -74,7 +75,7 @@ def config(
     from ._outside import Outside, parse_nodes
 
     with one_line_errors():
-        lab = _prepared(directory, leaf)
+        lab, joined = _prepared(directory), _loaded(leaf)
         size = parse_bytes(store_size) or 0
         outside = Outside(
             nodes=parse_nodes(cluster or _this_host()),
@@ -91,23 +92,27 @@ def config(
             leaf_ca=leaf_ca,
             password=_password(lab),
         )
-        for path in lab.configure_outside(outside, size):
+        for path in lab.configure_outside(outside, size, joined):
             typer.echo(str(path))
 
 
-def _prepared(directory: Path | None, leaf: Path | None) -> LabDir:
-    """The lab, with what `serve` needs in it; of a site, with its link."""
+def _prepared(directory: Path | None) -> LabDir:
+    """The lab, with what `serve` needs in it."""
     from jsnats.schemas import SCHEDULER
 
     from ._lab_dir import LabDir
     from ._serve_scheduler import SCHEDULER_NAME
-    from ._sites import Leaf
 
     lab = LabDir(directory)
     lab.add(SCHEDULER, SCHEDULER_NAME)
-    if leaf:
-        lab.join(Leaf.load(leaf))
     return lab
+
+
+def _loaded(leaf: Path | None) -> Leaf | None:
+    """The link of a site."""
+    from ._sites import Leaf
+
+    return Leaf.load(leaf) if leaf else None
 
 
 def _password(lab: LabDir) -> str:
