@@ -45,9 +45,9 @@ log = logging.getLogger("jsnats.agent")
 
 LOOK_S = 0.5
 CALLER_GONE_S = 4.0
+"""A stream whose reader, or arguments whose sender, has been silent for so long is given up."""
 CALLER_ELSEWHERE_S = 20.0
 """The same in a cluster, or by a hub, where a caller's server may be silent or cut off, and ours does not know."""
-"""A stream whose reader, or arguments whose sender, has been silent for so long is given up."""
 RECONNECT_GRACE_S = 10.0
 MAX_ARGUMENTS = 64 << 20
 MAX_PARTS = 4096
