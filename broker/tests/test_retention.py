@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from jsnats.broker import LabDir, nats_server_binary, run_broker
+from jsnats.broker import LabDir, _ensure, nats_server_binary, run_broker
 from jsnats.broker._ensure import stream_config
 from jsnats.broker._outside import Node, Outside
 from jsnats.broker._retention import KINDS, Keep, limits, losses, parse_setting
 from jsnats.broker.cli import broker_app
-from jsnats.schemas import BLOBS, CONSOLE, EVENTS, LAB, LOGS, STREAMS, ConfigurationError
+from jsnats.schemas import BLOBS, CONSOLE, EVENTS, LAB, LOGS, STREAMS, BrokerUnreachable, ConfigurationError
 from jsnats.sdk import open_connection
 
 DAY = 86_400
@@ -137,6 +137,20 @@ async def test_the_command(tmp_path: Path) -> None:
         await nc.close()
     shown = json.loads((await retention(tmp_path, "--json")).output)
     assert shown["events"] == {"bytes": 2 * M, "age_s": EVENTS.max_age_s}
+
+
+async def test_a_broker_that_goes_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was not done is an error, with --yes too; it is done when the broker starts."""
+
+    async def ensure_streams(*_: Any, **__: Any) -> None:
+        raise BrokerUnreachable("it has gone")
+
+    async with run_broker(tmp_path, total_bytes=TOTAL, scheduler=False):
+        monkeypatch.setattr(_ensure, "ensure_streams", ensure_streams)
+        for words in ([], ["--yes"]):
+            done = await retention(tmp_path, "--set", "logs=3d", *words)
+            assert (done.exit_code, done.stderr) == (BrokerUnreachable.exit_code, "error: it has gone\n")
+    assert LabDir(tmp_path).settings().retention["logs"] == Keep(3 * DAY)
 
 
 async def test_how_often_it_is_forced_onto_the_disk(tmp_path: Path) -> None:

@@ -67,6 +67,8 @@ def _show(settings: Settings, as_json: bool) -> None:
 
 async def _change(lab: LabDir, wanted: Settings, *, yes: bool) -> None:
     """Say what will be dropped, ask, do it. Without a broker it is done when that starts."""
+    from contextlib import AsyncExitStack
+
     from jsnats.schemas import BrokerUnreachable
 
     from ._at_broker import at_broker
@@ -76,18 +78,20 @@ async def _change(lab: LabDir, wanted: Settings, *, yes: bool) -> None:
     sizes = {
         spec.name: (spec, *limits(spec, wanted.store_bytes or MAX_TOTAL, wanted.retention)) for spec in KINDS.values()
     }
-    try:
-        async with at_broker(lab, "retention") as nc:
-            rows = [row for row in await df(nc) if row.stream in sizes]
-            _confirm([line for row in rows for line in losses(*sizes[row.stream], row.bytes, row.age_s)], yes=yes)
+    async with AsyncExitStack() as stack:
+        try:
+            nc = await stack.enter_async_context(at_broker(lab, "retention"))
+        except BrokerUnreachable as error:
+            if not yes:
+                refuse(f"{error}; without it nobody knows what will be dropped: --yes changes it for its next start")
             lab.save_settings(wanted)
-            outside = lab.outside()
-            replicas = outside.replicas if outside else 1
-            await ensure_streams(nc, wanted.store_bytes, replicas=replicas, retention=wanted.retention)
-    except BrokerUnreachable as error:
-        if not yes:
-            refuse(f"{error}; without it nobody knows what will be dropped: --yes changes it for its next start")
+            return
+        rows = [row for row in await df(nc) if row.stream in sizes]
+        _confirm([line for row in rows for line in losses(*sizes[row.stream], row.bytes, row.age_s)], yes=yes)
         lab.save_settings(wanted)
+        outside = lab.outside()
+        replicas = outside.replicas if outside else 1
+        await ensure_streams(nc, wanted.store_bytes, replicas=replicas, retention=wanted.retention)
 
 
 def _confirm(lines: list[str], *, yes: bool) -> None:
