@@ -199,6 +199,18 @@ async def test_who_subscribes_while_there_is_no_client_hears_with_the_next_one()
         await ours.subscribe(subject, answer)
 
 
+async def test_one_that_is_closed_while_it_comes_back_leaves_nothing() -> None:
+    """The broker takes the new client's connection and says nothing."""
+    with nothing_left(), socket.create_server(("127.0.0.1", 0)) as server:
+        connection = await open_connection(session_broker().context("tester"))
+        connection.servers = [f"nats://127.0.0.1:{server.getsockname()[1]}"]
+        await connection._client.close()
+        taken, _ = await asyncio.to_thread(server.accept)
+        await connection.close()
+        taken.close()
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
 @pytest.mark.parametrize(("url", "why"), [("nats://127.0.0.1:x", "invalid connect url"), ("nats://:1", "hostname")])
 async def test_an_address_that_is_none_is_one_error(url: str, why: str) -> None:
     """It says what is wrong with it."""

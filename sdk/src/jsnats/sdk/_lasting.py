@@ -21,7 +21,7 @@ from jsnats.schemas import AccessDenied, BrokerError, BrokerUnreachable, reply_p
 from ._broker_errors import Disconnected, denied, is_refusal
 from ._cluster import CLUSTER_PINGS, PINGS, Together
 from ._context import Context
-from ._nats import HeaderClient
+from ._nats import CLOSE_S, HeaderClient
 from ._replies import Replies
 
 log = logging.getLogger("jsnats.connection")
@@ -167,14 +167,20 @@ class LastingConnection:
         await self.close()
 
     async def close(self) -> None:
-        """Close for good; waiting requests fail."""
+        """Close for good, and leave no task and no socket; waiting requests fail."""
         self.closing = True
         self.connected.clear()
         self.together.close()
-        for task in list(self._tasks):
+        others = {task for task in self._tasks if task is not asyncio.current_task()}
+        for task in others:
             task.cancel()
         self.replies.fail(BrokerUnreachable("the connection was closed"))
-        await undisturbed(self._client.close())
+        await undisturbed(self._end(others))
+
+    async def _end(self, others: set[asyncio.Task[None]]) -> None:
+        await self._client.close()
+        if others:
+            await asyncio.wait(others, timeout=CLOSE_S)  # one that gives up an attempt has to close it
 
     async def wait_connected(self) -> None:
         """Wait for the broker to be there. Raises BrokerUnreachable after OUTAGE_S, AccessDenied if it locks us out."""
