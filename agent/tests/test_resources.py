@@ -398,6 +398,21 @@ def test_a_damaged_chunk_is_noticed_and_uploaded_again(host: Host, pack: Any) ->
     assert host.cached() == {sha256_of(sent)}
 
 
+def test_damage_that_somebody_else_reported_too(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file has gone when it is reported, or the answer was lost: it is uploaded again all the same."""
+    report_bad = Blobs.report_bad
+
+    async def slower(self: Blobs, sha256: str) -> str:
+        await report_bad(self, sha256)
+        return await report_bad(self, sha256)
+
+    monkeypatch.setattr(Blobs, "report_bad", slower)
+    data = image(700_000)
+    host.client.upload(data)
+    host.damage_store(sha256_of(data), chunk=1)
+    assert host.client.digest(data)[0] == sha256_of(data)
+
+
 def test_damage_in_what_nobody_reads_is_noticed_too(host: Host) -> None:
     """A driver that reads only the beginning learns that the file was wrong before its block ends."""
     data = image(1_200_000)

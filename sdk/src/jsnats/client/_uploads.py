@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
-from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -59,7 +59,8 @@ async def with_uploads(
                 raise
             await files.send()
             if isinstance(error, BlobCorrupt):
-                await blobs.report_bad(error.detail["sha256"])
+                with suppress(BlobNotFound):  # somebody else was faster, or we, with a request whose answer was lost
+                    await blobs.report_bad(error.detail["sha256"])
                 if await uploaded(blobs, args, kwargs, bar) != first:  # a stream that could be read only once
                     raise
         return await call(*first)

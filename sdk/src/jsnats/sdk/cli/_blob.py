@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -64,7 +64,7 @@ def get(
     """
     import sys
 
-    from jsnats.schemas import BlobCorrupt
+    from jsnats.schemas import BlobCorrupt, BlobNotFound
 
     from ._output import print_json
     from ._progress import transfer_bar
@@ -76,7 +76,8 @@ def get(
         try:
             found = lab.blobs.get(sha256, sys.stdout.buffer if file == "-" else file, bar)
         except BlobCorrupt:
-            lab.blobs.report_bad(sha256)  # or `put` would find it there and send nothing
+            with suppress(BlobNotFound):  # somebody else was faster
+                lab.blobs.report_bad(sha256)  # or `put` would find it there and send nothing
             raise
     if as_json:
         print_json(_fields(found))
