@@ -26,10 +26,12 @@
     _policy.py    what users may ask for
     _absence.py   exporters that went without a word
     _outbox.py    the scheduler's events
+    _turn.py      which of several stores serves
     _run.py       all of it together: `run_broker`
     cli.py        `jsnats broker` and `jsnats auth`, with cli_outside.py, cli_backup.py and cli_retention.py;
                   cli_scheduler.py `jsnats scheduler`
-    testing.py    a broker for the tests of every part
+    testing.py    a broker for the tests of every part; _container.py runs it from an image, _cluster.py and
+                  _cluster_network.py three of them, _linked.py a hub and its site, _compose.py a lab in containers
 
 It is a layer of its own so that a client installs none of it. Names load on first use, because the `jsnats` command
 imports this package to learn its sub-commands, and NATS and the crypto library cost it 150 ms.

@@ -1,7 +1,30 @@
 """The client side: a connection to the broker, calls, streams of results, and the lab as a tree of clients.
 
-`connect()` and `connect_async()` are the way in. The names below are loaded when they are first used, so that
-`jsnats --help` does not pay for nats-py.
+`connect()` and `connect_async()` are the way in. From there down:
+
+    _lab.py, _lab_sync.py       the lab, for asyncio and without; _snapshot.py is all of it at one moment
+    _call.py, _caller.py        a call, and what calls share; _job.py one without its caller; _claim.py the right to it
+    _results.py, _assemble.py, _sync.py    the results of a generator, in order, for sync code too
+    _duplex.py, _pipe.py        a two-way byte stream
+    _lease.py                   a lease: _lease_wanted.py, _lease_wait.py, _lease_hold.py, _lease_sync.py are its parts,
+                                _lease_desk.py asks the scheduler
+    _blobs.py, _blobs_sync.py   the store of files: _blob_source.py and _blob_offer.py upload, _blob_store.py asks the
+                                service; _chunks.py, _numbered.py, _behind.py, _transfer.py move the bytes
+    _console.py                 reading a console, with _console_live.py, _console_record.py, _console_start.py
+    _events.py, _logs.py        what the lab tells; _stored.py reads both, from a moment of _since.py on
+    _mirror.py, _buckets.py     records: all of a bucket, or single ones
+    _follow.py, _replay.py, _consumer.py   what a stream has stored, with what comes or without
+    _connection.py              what is said over a connection; _lasting.py keeps it alive, _replies.py sorts the
+                                answers, _cluster.py is for several servers, _broker_errors.py what they refuse
+    _bulk.py                    a second connection, for bytes in masses
+    _nats.py                    nats-py's client, mended
+    _context.py                 where the broker is and who we are there
+    _bridge.py, _iterate.py     the thread behind sync code
+    _leash.py, _supervised.py   processes: those we start, and systemd
+    _duration.py, _moment.py    times as people write them
+    cli/                        the commands
+
+The names below are loaded when they are first used, so that `jsnats --help` does not pay for nats-py.
 """
 
 from __future__ import annotations
