@@ -199,6 +199,19 @@ async def test_who_subscribes_while_there_is_no_client_hears_with_the_next_one()
         await ours.subscribe(subject, answer)
 
 
+async def test_who_waits_for_the_broker_waits_no_more_when_the_connection_is_closed() -> None:
+    """Not for the rest of the minute that a broker may be away."""
+    connection = await open_connection(session_broker().context("tester"))
+    connection.servers = ["nats://127.0.0.1:1"]
+    await connection._client.close()
+    asking = asyncio.create_task(connection.read("$SYS.REQ.USER.INFO"))
+    await asyncio.sleep(0)  # it waits now
+    await connection.close()
+    async with asyncio.timeout(5):
+        with pytest.raises(BrokerUnreachable, match="was closed"):
+            await asking
+
+
 async def test_one_that_is_closed_while_it_comes_back_leaves_nothing() -> None:
     """The broker takes the new client's connection and says nothing."""
     with nothing_left(), socket.create_server(("127.0.0.1", 0)) as server:

@@ -64,7 +64,6 @@ class LastingConnection:
         self.name = name
         self.token = context.token
         self.connected = asyncio.Event()
-        self.closing = False
         self.reconnected_at = float("-inf")
         self.max_payload = 1 << 20
         self.on_reconnect: list[Callable[[], Awaitable[None]]] = []
@@ -77,9 +76,15 @@ class LastingConnection:
         self._failed = asyncio.Event()
         self._established = False
         self._refused = asyncio.Event()
+        self._closing = asyncio.Event()
         self.servers = context.url.split(",")
         random.shuffle(self.servers)
         self.together = Together(len(self.servers), self._move)
+
+    @property
+    def closing(self) -> bool:
+        """Whether it is closed for good."""
+        return self._closing.is_set()
 
     @property
     def clustered(self) -> bool:
@@ -168,7 +173,7 @@ class LastingConnection:
 
     async def close(self) -> None:
         """Close for good, and leave no task and no socket; waiting requests fail."""
-        self.closing = True
+        self._closing.set()
         self.connected.clear()
         self.together.close()
         others = {task for task in self._tasks if task is not asyncio.current_task()}
@@ -183,17 +188,20 @@ class LastingConnection:
             await asyncio.wait(others, timeout=CLOSE_S)  # one that gives up an attempt has to close it
 
     async def wait_connected(self) -> None:
-        """Wait for the broker to be there. Raises BrokerUnreachable after OUTAGE_S, AccessDenied if it locks us out."""
+        """Wait for the broker to be there.
+
+        Raises BrokerUnreachable after OUTAGE_S, and at once when this is closed; AccessDenied if it locks us out.
+        """
         if self.connected.is_set():
             return
-        if self.closing:
-            raise BrokerUnreachable("the connection was closed")
-        waits = {asyncio.ensure_future(event.wait()) for event in (self.connected, self._refused)}
+        waits = {asyncio.ensure_future(event.wait()) for event in (self.connected, self._refused, self._closing)}
         try:
             done, _ = await asyncio.wait(waits, timeout=OUTAGE_S, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for wait in waits:
                 wait.cancel()
+        if self.closing:
+            raise BrokerUnreachable("the connection was closed")
         if not done:
             raise BrokerUnreachable(f"the broker at {self.context.url} did not come back within {OUTAGE_S:g} s")
         if self._refused.is_set():
