@@ -205,6 +205,7 @@ def _add_site(lab: LabDir, name: str, output: Path | None) -> None:
 
     leaf = lab.add_site(name)
     if output:
+        output.parent.mkdir(parents=True, exist_ok=True)
         write_secret(output, leaf.encode())
     typer.echo(str(output or lab.creds / name / "leaf.json"))
 
