@@ -14,7 +14,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -26,8 +27,9 @@ from jsnats.broker._restore_lab import restore_lab
 from jsnats.broker._retention import Keep
 from jsnats.broker._services import serving_lab
 from jsnats.broker._sites import Leaf
+from jsnats.broker._transfer_stream import restore_stream
 from jsnats.schemas import BLOBS, CONSOLE, EVENTS, LAB as RECORDS, LOGS, BrokerUnreachable, ConfigurationError
-from jsnats.sdk import Blobs, Connection, Context, last_record, open_connection, put_record, replay
+from jsnats.sdk import Blobs, Connection, Context, NoResponders, last_record, open_connection, put_record, replay
 from jsnats.testing import until_async
 
 TOTAL = 1_000_000_000
@@ -335,6 +337,26 @@ async def test_a_broker_that_dies_meanwhile(tmp_path: Path) -> None:
                 await save(broker.lab, nc, tmp_path / "lab.tar", progress=kill)
         with pytest.raises(ConfigurationError, match="is not whole|is damaged"):
             check(tmp_path / "lab.tar")
+
+
+async def test_the_server_that_takes_a_stream_may_not_be_heard_of_yet() -> None:
+    """In a cluster it may be another than ours: the first chunk is offered again, and each arrives once."""
+    taken: list[bytes] = []
+    deaf = [NoResponders("nobody")] * 3
+
+    class Asked:
+        """Answers as JetStream does."""
+
+        async def request(self, subject: str, body: bytes, **_: Any) -> Any:
+            if subject.startswith("$JS."):
+                return SimpleNamespace(data=b'{"deliver_subject": "to"}')
+            if deaf:
+                raise deaf.pop()
+            taken.append(body)
+            return SimpleNamespace(data=b"" if body else b'{"state": {"messages": 2}}')
+
+    state = await restore_stream(cast("Connection", Asked()), {"name": "S"}, [b"one", b"two"])
+    assert (state, taken) == ({"messages": 2}, [b"one", b"two", b""])
 
 
 async def test_a_server_that_dies_in_a_restore(tmp_path: Path) -> None:

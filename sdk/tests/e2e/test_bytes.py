@@ -15,7 +15,7 @@ import pytest
 
 from jsnats.agent.testing import AgentProcess
 from jsnats.broker.testing import TestBroker
-from jsnats.sdk import BlockingStream, StreamReset
+from jsnats.sdk import BlockingStream, StreamReset, connect
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -118,3 +118,13 @@ def test_a_killed_client_frees_the_driver(broker: TestBroker, agent: AgentProces
     other.stdout.close()
     while client.ended() == before:
         client.sleep(0.2)
+
+
+def test_a_lab_that_is_closed_frees_the_driver(broker: TestBroker, client: Any) -> None:
+    """What a script has left open is closed with its connection: the next one need not wait until the exporter finds
+    that nobody is there any more."""
+    before = client.ended()
+    with connect(context=broker.context("alice")) as lab:
+        stream = lab.exporter("bench").open_stream()  # type: ignore[attr-defined]
+        stream.send(b"last words")
+    assert client.ended() == before + 1

@@ -12,10 +12,11 @@ import json
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
+from itertools import islice
 from typing import Any
 
 from jsnats.schemas import BrokerUnfit, BrokerUnreachable, headers as h
-from jsnats.sdk import ApiError, Connection, Disconnected, Message
+from jsnats.sdk import ApiError, Connection, Disconnected, Message, NoResponders
 
 CHUNK = 512 << 10
 """Bytes. Half of what a message may have."""
@@ -25,6 +26,8 @@ RESTORE_S = 900.0
 """For so long it may work on what it has been given, after the last chunk: it reads all of it once more."""
 ROOM_S, RETRY_S = 30.0, 0.5
 """For how long, and how often, a cluster that says that it has no room is asked again."""
+HEARD_S, HEARD_RETRY_S = 5.0, 0.1
+"""For how long, and how often, the first chunk is offered to a server that nobody has heard of yet."""
 AHEAD = 8
 """Chunks on their way to the server."""
 
@@ -124,8 +127,11 @@ async def _offer(connection: Connection, config: dict[str, Any]) -> dict[str, An
 async def _send(connection: Connection, stream: str, subject: str, chunks: Iterable[bytes]) -> None:
     """Each chunk is a request, some of them on their way at a time; they are sent in their order."""
     under_way: deque[asyncio.Task[Message]] = deque()
+    rest = iter(chunks)
+    for first in islice(rest, 1):
+        _checked(stream, (await _first(connection, subject, first)).data)
     try:
-        for chunk in chunks:
+        for chunk in rest:
             under_way.append(asyncio.ensure_future(connection.request(subject, chunk, timeout_s=SILENCE_S)))
             if len(under_way) >= AHEAD:
                 _checked(stream, (await under_way.popleft()).data)
@@ -135,6 +141,18 @@ async def _send(connection: Connection, stream: str, subject: str, chunks: Itera
         for task in under_way:
             task.cancel()
         await asyncio.gather(*under_way, return_exceptions=True)
+
+
+async def _first(connection: Connection, subject: str, first: bytes) -> Message:
+    """Who takes the chunks may be at another server of a cluster than we, and ours hears of it in a moment."""
+    end = time.monotonic() + HEARD_S
+    while True:
+        try:
+            return await connection.request(subject, first, timeout_s=SILENCE_S)
+        except NoResponders:
+            if time.monotonic() > end:
+                raise
+            await asyncio.sleep(HEARD_RETRY_S)
 
 
 def _checked(stream: str, data: bytes) -> dict[str, Any]:

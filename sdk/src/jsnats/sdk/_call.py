@@ -193,6 +193,9 @@ class Call:
         if self.sent_at:
             await self.caller.control(self.control, "cancel")
 
+    async def hang_up(self) -> None:
+        """The lab is being closed. What was called runs to its end; a stream without a reader is ended there soon."""
+
     # ------------------------------------------------------------------ what comes back
 
     def on_message(self, message: Msg) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
+from contextlib import suppress
 from typing import Any
 
 from jsnats.schemas import (
@@ -31,6 +32,8 @@ from ._replay import stored_result
 
 TICK_S = 0.25
 OFFSET_S = 60.0
+HANG_UP_S = 3.0
+"""How long closing a lab may wait for drivers that are given the last of what was sent to them."""
 """How long a measured clock offset is used."""
 
 
@@ -185,7 +188,11 @@ class Caller:
             item.again()
 
     async def close(self) -> None:
-        """Stop the watchdog."""
+        """Hang up, as far as that is possible within HANG_UP_S, and stop the watchdog."""
+        if self.connection.connected.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(HANG_UP_S):
+                    await asyncio.gather(*(item.hang_up() for item in self._open), return_exceptions=True)
         if self._watchdog:
             self._watchdog.cancel()
 

@@ -142,6 +142,13 @@ class Session(Call):
                 self.caller.connection.spawn(self.cancel())
             self.finish(None)
 
+    async def hang_up(self) -> None:
+        """The lab is being closed: the driver's end is for the next one, and gets what was sent."""
+        if self._opened.done():
+            await self.stream.aclose()
+        else:
+            self.abort()
+
     # ------------------------------------------------------------------ time and faults
 
     def again(self) -> None:
