@@ -137,6 +137,13 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
         create_driver(NewDriver("my-device", "MyDevice"), tmp_path / "nowhere")
 
 
+def test_the_class_of_an_installed_driver_is_taken(tmp_path: Path) -> None:
+    """With two of one name no exporter file could name either."""
+    with pytest.raises(ConfigurationError, match="'MockPower' is a driver of jsnats-driver-power: choose another"):
+        create_driver(NewDriver("my-power", "MockPower"), tmp_path)
+    assert files(tmp_path) == set()
+
+
 def test_the_command_says_where_the_driver_is(tmp_path: Path) -> None:
     """`jsnats driver create` prints the path and the command that installs it."""
     done = CliRunner().invoke(driver_app, ["create", "my-device", "--class", "MyDevice", "--dir", str(tmp_path)])

@@ -18,6 +18,8 @@ from string import Template
 
 from jsnats.schemas import ConfigurationError
 
+from ._config_types import GROUP
+
 PREFIX = "jsnats-driver-"
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _CLASS = re.compile(r"[A-Z][A-Za-z0-9]{0,29}")
@@ -82,8 +84,12 @@ class NewDriver:
 def create_driver(driver: NewDriver, folder: Path) -> Path:
     """Write the package into `folder` and return its path; all of it appears, or nothing.
 
-    Raises ConfigurationError if the folder is missing, not writable, or has such a package already.
+    Raises ConfigurationError if the folder is missing, not writable, or has such a package already, and for a class
+    that an installed package offers: a file could then name neither.
     """
+    for point in metadata.entry_points(group=GROUP):
+        if point.name == driver.cls and point.dist and point.dist.name != driver.dist:
+            raise ConfigurationError(f"{driver.cls!r} is a driver of {point.dist.name}: choose another class name")
     target = folder / driver.dist
     if target.exists():
         raise ConfigurationError(f"{target} exists: choose another name, or remove it first")
