@@ -10,6 +10,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -17,11 +19,13 @@ from typer.testing import CliRunner
 from jsnats.agent import NameTaken
 from jsnats.agent._agent import context_of, hosted, hosting, run_exporters
 from jsnats.agent._config import LoadedExporter, load
+from jsnats.agent._up import _greet
 from jsnats.agent.cli import agent_app, up as up_app
 from jsnats.broker.testing import TestBroker
 from jsnats.common.utils import session_broker
 from jsnats.schemas import BrokerUnreachable, ConfigurationError
 from jsnats.sdk import Context, connect
+from jsnats.sdk.cli import Session
 
 DRIVER = """
 from pathlib import Path
@@ -130,6 +134,18 @@ def test_up_serves_other_terminals(folder: Path) -> None:
         assert process.wait(30) == 130
     assert [*(folder / "tmp").iterdir(), *(folder / "config" / "jsnats").iterdir()] == []
     assert (folder / "bench-1").read_text() == "closed"
+
+
+def test_up_says_what_is_where(capsys: pytest.CaptureFixture[str]) -> None:
+    """Exporters in the order of the files, whichever came first; which one `j` means, and how it means another."""
+    agent: Any = SimpleNamespace(running={"b": SimpleNamespace(nodes=[0, 0]), "a": SimpleNamespace(nodes=[0, 0, 0])})
+    session = Session(context=Path("user.json"), url="nats://127.0.0.1:4222", exporter="a")
+    _greet(agent, session, ["a", "b"])
+    _, exporters, here, _ = capsys.readouterr().err.splitlines()
+    assert exporters == "exporters  a (2 drivers), b (1 drivers)"
+    assert here == "here       j: a (JSNATS_EXPORTER=b j ... for another)"
+    _greet(agent, session, ["a"])
+    assert "\nhere       j --help\n" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -57,7 +57,7 @@ async def _up(loaded: Sequence[LoadedExporter], plan: Plan) -> int:
             raise _explained(failure, named_by) if isinstance(failure, BrokerError) else failure
         session = Session(context=lab.user_file, url=lab.user.url, exporter=loaded[0].name)
         if not plan.command:
-            _greet(agent, session)
+            _greet(agent, session, [each.name for each in loaded])
             if not sys.stdin.isatty():
                 await agent.ended()
                 raise agent.failure()
@@ -82,12 +82,13 @@ def _explained(failure: JsnatsError, named_by: str) -> JsnatsError:
     return type(failure)(message)
 
 
-def _greet(agent: Agent, session: Session) -> None:
-    exporters = ", ".join(f"{name} ({len(each.nodes) - 1} drivers)" for name, each in agent.running.items())
+def _greet(agent: Agent, session: Session, names: Sequence[str]) -> None:
+    exporters = ", ".join(f"{name} ({len(agent.running[name].nodes) - 1} drivers)" for name in names)
+    here = f"j: {names[0]} (JSNATS_EXPORTER={names[1]} j ... for another)" if names[1:] else "j --help"
     end = "leave the shell to end it" if sys.stdin.isatty() else "Ctrl-C ends it"
     print(f"lab        {session.url}  ({end})", file=sys.stderr)
     print(f"exporters  {exporters}", file=sys.stderr)
-    print("here       j --help", file=sys.stderr)
+    print(f"here       {here}", file=sys.stderr)
     print(f"elsewhere  jsnats --context {session.context} ls", file=sys.stderr)
 
 
