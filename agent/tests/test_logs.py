@@ -16,8 +16,8 @@ from jsnats.agent import Exporter, Spec, _outbox
 from jsnats.agent._logs import BACKLOG, LINE
 from jsnats.broker.testing import TestBroker, running_broker
 from jsnats.driver import Driver, export
-from jsnats.schemas import LogRecord
-from jsnats.sdk import Connection, open_connection, put_record, read_logs
+from jsnats.schemas import DriverError, LogRecord
+from jsnats.sdk import Connection, connect_async, open_connection, put_record, read_logs
 from jsnats.testing import until_async
 
 
@@ -30,6 +30,25 @@ class Talker(Driver):
     @export
     def say(self, text: str, level: int = logging.INFO) -> None:
         self.logger.log(level, text)
+
+    @export
+    def crash(self, depth: int = 0, text: str = "bug") -> None:
+        if depth:
+            self.crash(depth - 1, text)
+        raise KeyError(text)
+
+    @export
+    async def crash_on_the_loop(self) -> AsyncIterator[int]:
+        yield 1
+        self.crash()
+
+    @export
+    def refuse(self) -> None:
+        raise ValueError("too much")
+
+    @export
+    def exhaust(self) -> None:
+        next(iter(()))
 
     async def stop(self) -> None:
         self.logger.info("stopped")
@@ -121,6 +140,45 @@ async def test_a_line_that_cannot_be_formatted_fails_nobody(
         talking.relay.say("x" * (2 * LINE))
         talking.relay.say("\udcff")
     assert [each.message for each in await talking.stored(reader)] == ["x" * LINE, "?"]
+
+
+async def test_a_fault_in_a_driver_is_logged_with_its_place(
+    own_broker: TestBroker, reader: Connection, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Once, as the driver's, from its own code on: a method on a thread, a generator, what no future can hold. What a
+    driver raises on purpose is for its caller alone."""
+    talking = Talking.on(own_broker, "faulty")
+    async with talking.exporter, connect_async(context=own_broker.context("reader")) as lab:
+        client = await lab.exporter("faulty")
+        for method in ("refuse", "crash", "exhaust"):
+            with pytest.raises(DriverError):
+                await client.dut.relay.call_async(method)
+        with pytest.raises(DriverError):
+            [item async for item in client.dut.relay.streamingcall_async("crash_on_the_loop")]
+    crash, exhaust, loop = await talking.stored(reader)
+    assert {(each.level, each.path) for each in (crash, exhaust, loop)} == {("ERROR", "dut.relay")}
+    begin = f'crash failed\nTraceback (most recent call last):\n  File "{__file__}", line '
+    assert crash.message.startswith(begin)
+    assert "raise KeyError(text)" in crash.message
+    assert crash.message.endswith("\nKeyError: 'bug'")
+    assert "next(iter(()))" in exhaust.message
+    assert "in crash_on_the_loop" in loop.message
+    assert caplog.text.count("Traceback") == 4  # exhaust has a second one, the cause of the first
+
+
+@pytest.mark.parametrize(("depth", "text"), [(500, "bug"), (1, "x" * 2 * LINE)])
+async def test_a_long_traceback_keeps_what_matters(
+    own_broker: TestBroker, reader: Connection, depth: int, text: str
+) -> None:
+    """A deep recursion or a dump for a message: the line that raised and the end of what it said are there."""
+    talking = Talking.on(own_broker, f"long-{depth}")
+    async with talking.exporter, connect_async(context=own_broker.context("reader")) as lab:
+        with pytest.raises(DriverError):
+            await (await lab.exporter(f"long-{depth}")).dut.relay.call_async("crash", depth, text)
+    (found,) = await talking.stored(reader)
+    assert len(found.message) < LINE
+    assert "raise KeyError(text)" in found.message
+    assert found.message.endswith(f"{text[-3:]}'")
 
 
 async def test_nothing_is_lost_or_doubled_over_a_restart(own_broker: TestBroker, reader: Connection) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import logging
 import time
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +25,7 @@ from jsnats.sdk import Bulk
 from ._answers import Answers, error_answer
 from ._audit import Audit, Bound
 from ._bytes import Streams
+from ._logs import LINE
 from ._produce import produce_async, produce_sync
 from ._publish import UNLIMITED, Publisher
 from ._runner import Runner, runner_of
@@ -33,6 +35,8 @@ from ._table import Answer, OpenCall
 log = logging.getLogger("jsnats.agent")
 
 ACCEPTED_S = 0.02
+FRAMES = 16
+"""Of a traceback, the nearest to the fault: a recursion has a thousand."""
 
 
 class Executor:
@@ -172,13 +176,26 @@ class Executor:
     def _raised(self, raised: BaseException, call: OpenCall) -> CallError:
         path, name = call.node.path, call.method.name
         error = driver_error(raised, path, name)
-        if isinstance(error, DriverError):
+        if type(error) is DriverError and not isinstance(raised, DriverError):
+            # Not chosen by the driver, so a fault in it. Its author reads its log, by `jsnats logs` too.
+            logger = ".".join(filter(None, ("jsnats.driver", self.exporter, path)))
+            logging.getLogger(logger).error("%s failed\n%s", name, _where(raised))
+        elif isinstance(error, DriverError):
             where = f"{path}.{name}" if path else name
-            # An exception that the driver did not choose is a fault in it: its author needs the traceback.
-            fault = type(error) is DriverError and not isinstance(raised, DriverError)
-            text = sendable(error.message)  # half a character breaks whatever writes the log
-            log.warning("%s: %s failed: %s", self.exporter, where, text, exc_info=raised if fault else None)
+            # Half a character breaks whatever writes the log.
+            log.warning("%s: %s failed: %s", self.exporter, where, sendable(error.message))
         return error
+
+
+def _where(raised: BaseException) -> str:
+    """The traceback from the driver's code on. A line of log holds it: its middle is left out if it is too long."""
+    begin = raised.__traceback__
+    while begin and begin.tb_frame.f_globals.get("__name__", "").startswith("jsnats.agent."):
+        begin = begin.tb_next
+    shown = raised.with_traceback(begin or raised.__traceback__)
+    text = "".join(traceback.format_exception(shown, limit=-FRAMES)).rstrip()
+    half = LINE // 2 - 100  # the other 200 are for the method's name
+    return sendable(text if len(text) <= 2 * half else f"{text[:half]}\n...\n{text[-half:]}")
 
 
 def _generator(call: OpenCall, method: Method, bound: Bound) -> Any:

@@ -79,7 +79,9 @@ def _settle(future: asyncio.Future[Any], result: Any, error: BaseException | Non
         return
     if error is not None and (isinstance(error, StopIteration) or not isinstance(error, Exception)):
         # A future cannot hold StopIteration, and SystemExit in a task would end the agent.
-        error = RuntimeError(f"the method raised {type(error).__name__}")
+        told = RuntimeError(f"the method raised {type(error).__name__}")
+        told.__cause__ = error  # where it was raised
+        error = told
     if error is None:
         future.set_result(result)
     else:

@@ -89,7 +89,8 @@ class Driver:
     def logger(self) -> logging.Logger:
         """Logger named after exporter and place in its tree; after the class before there is a tree.
 
-        What an exporter's drivers log is also published: `jsnats.log.<exporter>.<path>`.
+        What an exporter's drivers log is also published: `jsnats.log.<exporter>.<path>`. So is, with its traceback, an
+        exception that a method raises and that is neither a DriverError nor a builtin that stands for one.
         """
         names = (vars(self).get("_exporter"), vars(self).get("_place"))
         place = ".".join(name for name in names if name)
