@@ -15,7 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from jsnats.broker.testing import TestBroker, running_broker
-from jsnats.schemas import Event, LogRecord, TreeRecord, log_subject, tree_key
+from jsnats.schemas import Event, LogRecord, NodeRecord, TreeRecord, log_subject, tree_key
 from jsnats.sdk import Context, StoredEvent, connect, open_connection, put_record, store_event
 from jsnats.sdk.cli._event_words import words
 from jsnats.sdk.cli._main import app
@@ -198,7 +198,8 @@ def broker() -> Iterator[TestBroker]:
 
 async def _play(context: Context) -> None:
     bench = await open_connection(context)
-    tree = TreeRecord(name="bench-1", instance="ab", nodes=[], version="0.1.0")
+    relay = NodeRecord(path="relay", client="", interface="")
+    tree = TreeRecord(name="bench-1", instance="ab", nodes=[relay], version="0.1.0")
     await put_record(bench, tree_key("bench-1"), tree.encode())
     for each in SCRIPT:
         await store_event(bench, Event(source=each.source, type=each.type, subject=each.subject, data=each.data))
@@ -223,7 +224,7 @@ def test_jsnats_events(run: Any) -> None:
         "  bench-1               hook afterLease failed after 0.5s, exit code 1",
     ]
     assert len(run("events").stdout.splitlines()) == len(SCRIPT)
-    nothing = run("events", "bench-2", "--since", "5m")
+    nothing = run("events", "bench-1", "--type", "hook.lost", "--since", "5m")
     assert (nothing.stdout, nothing.stderr) == ("", "no such events since 5m: --since 1d looks further back\n")
 
 
@@ -266,7 +267,53 @@ def test_jsnats_logs(run: Any) -> None:
     assert run("logs", "bench-1").stdout == shown
     assert run("logs", "bench-1", "dut", "--since", "1d").stdout == shown
     assert json.loads(run("logs", "bench-1", "--json").stdout)["message"] == "on\nand \x1b[31mred"
-    assert run("logs", "bench-1", "dutch").stderr == "nothing was logged since 1h: --since 1d looks further back\n"
+    assert run("logs", "bench-1", "relay").stderr == "nothing was logged since 1h: --since 1d looks further back\n"
+
+
+@pytest.mark.parametrize("follow", [(), ("--follow",)])
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("logs", "bench-9"), "no exporter 'bench-9' in this lab; there is: bench-1"),
+        (("events", "bench-9"), "no exporter 'bench-9' in this lab; there is: bench-1"),
+        (
+            ("logs", "bench-1", "rely"),
+            "bench-1 has no driver 'rely' (did you mean 'relay'?): see `jsnats tree bench-1`",
+        ),
+    ],
+)
+def test_of_what_is_not_there_nothing_is_awaited(
+    broker: TestBroker, words: tuple[str, ...], said: str, follow: tuple[str, ...]
+) -> None:
+    """A wrong name ends with 2 and says which there are, when nothing is found and before what comes is awaited."""
+    environment = {"JSNATS_CONTEXT": str(broker.context_path("ann")), "PATH": str(Path(sys.executable).parent)}
+    command = [sys.executable, "-m", "jsnats.sdk.cli", *words, *follow]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=30, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"error: {said}\n")
+
+
+@pytest.mark.parametrize("command", [("events", "bench-2"), ("logs", "bench-2"), ("logs", "bench-2", "gone")])
+def test_what_has_left_the_lab_is_still_told(broker: TestBroker, run: Any, command: tuple[str, ...]) -> None:
+    """An exporter that was removed, or its driver: what is stored is shown and more is awaited. When nothing is young
+    enough, that is said."""
+    asyncio.run(_leave(broker.context("bench-2")))
+    assert "bye" in run(*command).stdout
+    time_to_come = f"{time.time() + 3600:.0f}"
+    nothing = run(*command, "--since", time_to_come)
+    assert (nothing.exit_code, f"since {time_to_come}" in nothing.stderr) == (0, True)
+    environment = {"JSNATS_CONTEXT": str(broker.context_path("ann")), "PATH": str(Path(sys.executable).parent)}
+    words = [sys.executable, "-m", "jsnats.sdk.cli", *command, "-f", "--since", "1d"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stdout
+        assert "bye" in process.stdout.readline()
+        process.terminate()
+
+
+async def _leave(context: Context) -> None:
+    async with await open_connection(context) as bench:
+        await store_event(bench, Event(source="bench-2", type="driver.said", data={"text": "bye"}))
+        line = LogRecord(time=NOW, level="INFO", path="gone", message="bye")
+        await put_record(bench, log_subject("bench-2", "gone"), line.encode())
 
 
 def test_jsnats_history(run: Any, broker: TestBroker) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -10,7 +10,13 @@ from ._complete import complete_exporter
 from ._options import ContextFile, Json, Nats
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterable, Iterator
+
+    from jsnats.sdk import Lab
+
     from .._events import StoredEvent
+
+T = TypeVar("T")
 
 LATELY = "1h"
 
@@ -44,12 +50,19 @@ def events(
 
     Example: jsnats events bench-1 --since 1d --type 'lease.*'
     """
+    from jsnats.schemas import LAB_SOURCE
+
     from ._target import lab_of
 
     begin = since or (None if follow else LATELY)
     with lab_of(nats, context) as lab:
+
+        def check() -> None:
+            if exporter not in ("", LAB_SOURCE):
+                _check_place(lab, exporter, "", lambda: lab.events(exporter=exporter))
+
         shown = 0
-        for event in lab.events(exporter=exporter, type=kind, since=begin, follow=follow):
+        for event in _checked(lab.events(exporter=exporter, type=kind, since=begin, follow=follow), check, follow):
             print(_json_of(event) if as_json else _line(event), flush=follow)
             shown += 1
     if not shown:
@@ -80,12 +93,46 @@ def logs(
 
     begin = since or (None if follow else LATELY)
     with lab_of(nats, context) as lab:
+
+        def check() -> None:
+            _check_place(lab, exporter, path, lambda: lab.logs(exporter, path=path))
+
         shown = 0
-        for record in lab.logs(exporter, path=path, since=begin, follow=follow):
+        for record in _checked(lab.logs(exporter, path=path, since=begin, follow=follow), check, follow):
             print(record.encode().decode() if as_json else line(record), flush=follow)
             shown += 1
     if not shown:
         _say_nothing("nothing was logged", begin)
+
+
+def _checked(found: Iterable[T], check: Callable[[], None], follow: bool) -> Iterator[T]:
+    """Yield what is found. A wrong name is refused before what comes is awaited, and when there was nothing."""
+    if follow:
+        check()
+    nothing = True
+    for each in found:
+        nothing = False
+        yield each
+    if nothing:
+        check()
+
+
+def _check_place(lab: Lab, exporter: str, path: str, stored: Callable[[], Generator[object, None, None]]) -> None:
+    """Raises MethodNotFound, which says what there is, for what is not in the lab and has left nothing there."""
+    from contextlib import closing
+
+    from jsnats.schemas import MethodNotFound
+
+    from ._target import node_at
+
+    try:
+        tree = lab.tree(exporter)
+        if path:
+            node_at(tree, path)
+    except MethodNotFound:
+        with closing(stored()) as left:
+            if next(left, None) is None:
+                raise
 
 
 def _line(event: StoredEvent) -> str:

@@ -43,14 +43,15 @@ def find_target(lab: Lab, subject: str) -> Target:
     """Look the method up. Raises MethodNotFound that says what there is instead, ConfigurationError."""
     exporter, path, name = split_subject(subject)
     tree, channel = lab.open(exporter)
-    node = _node(tree, path)
+    node = node_at(tree, path)
     methods = lab.interface(node.interface).methods
     if name not in methods:
         raise _not_found(lab, tree, node, name, methods)
     return Target(subject, channel, node, name, methods[name])
 
 
-def _node(tree: TreeRecord, path: str) -> NodeRecord:
+def node_at(tree: TreeRecord, path: str) -> NodeRecord:
+    """The driver there, "" for the root. Raises MethodNotFound."""
     for node in tree.nodes:
         if node.path == path:
             return node
