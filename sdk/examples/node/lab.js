@@ -135,7 +135,10 @@ class Lab {
     return await this.#bigResult(exporter, id);
   }
 
-  /** Call a generator and yield its items, each once and in order. The exporter waits when we do not read. */
+  /**
+   * Call a generator and yield its items, each once and in order; of any other method its result.
+   * The exporter waits when we do not read.
+   */
   async *stream(exporter, method, args) {
     const id = randomBytes(16).toString("hex");
     const ctl = `jsnats.ctl.${exporter}.${this.user}.${id}`;
@@ -154,7 +157,11 @@ class Lab {
       callback: (error, message) => { if (!error && isOurs(message)) take(message); },
     });
     const replies = this.nc.subscribe(createInbox(this.inboxes), {
-      callback: (error, message) => { const failed = error || errorOf(message, exporter); if (failed) finish(failed); },
+      callback: (error, message) => {
+        const failed = error || errorOf(message, exporter);
+        if (failed) finish(failed);
+        else settle(message).catch(finish);
+      },
     });
     // "Keepalive": a reader that is silent for 4 s is taken for dead. The answer also tells what we have missed.
     const look = async () => {
@@ -165,6 +172,14 @@ class Lab {
       if (behind) await readStored();
     };
     const readStored = async () => { for await (const message of this.#stored(exporter, id)) take(message); };
+    // A method that is no generator answers with its result: the only item. A big one is stored as that.
+    const settle = async (message) => {
+      if (message.headers?.has("Jsnats-Interim") || assembler.ended) return;
+      if (message.headers?.has("Jsnats-Parts")) return readStored();
+      queue.push(parse(message.data));
+      assembler.ended = true;
+      wake();
+    };
     // Nobody serves the call any more: what is stored is all there is, and without an end it is an error.
     const lost = async (error) => {
       await readStored();

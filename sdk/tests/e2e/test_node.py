@@ -156,6 +156,13 @@ def test_stream_of_items_larger_than_a_message(shell: Shell) -> None:
     assert {len(page) for page in pages} == {1500002}
 
 
+def test_stream_of_a_method_that_is_no_generator(shell: Shell) -> None:
+    """Its result is the only item, also one that is read from the store and one that is nothing."""
+    assert shell.lines("stream", "cycle", "[2]") == [{"wait": 2.0, "times": 1}]
+    assert shell.lines("stream", "image", "[3000000]") == ["x" * 3000000]
+    assert shell.lines("stream", "ring", "[1]") == [None]
+
+
 def test_stream_ends_with_the_drivers_error(shell: Shell) -> None:
     """Items before an error are delivered, then the error with its own code."""
     done = shell.run("stream", shell.exporter, "brownout")
