@@ -447,6 +447,8 @@ async def test_the_commands(tmp_path: Path) -> None:
     assert names(tmp_path) == ["lab.tar", "old", "piped.tar"]
     said = await command("restore", file, "--dir", tmp_path / "new", "--json")
     assert '"principals": 2' in said.stdout
+    said = await command("restore", file, "--dir", tmp_path / "plain")
+    assert said.stdout.splitlines()[-1] == f"next       jsnats broker run --dir {tmp_path / 'plain'}"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from jsnats.broker import LabDir
 from jsnats.broker.cli import auth_app, broker_app
 from jsnats.broker.testing import TestBroker
 from jsnats.sdk import Context
@@ -60,10 +61,18 @@ def test_run_prints_where_it_is_and_stops_cleanly(tmp_path: Path, number: signal
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout
         assert process.stdout.readline().startswith("broker     nats://127.0.0.1:")
-        process.stdout.readline(), process.stdout.readline(), process.stdout.readline()
+        process.stdout.readline(), process.stdout.readline()
+        assert process.stdout.readline().startswith(f"next       jsnats auth add user NAME --dir {tmp_path} ")
         process.send_signal(number)
         _, complaints = process.communicate(timeout=20)
     assert (process.returncode, complaints) == (0, "")
+
+
+def test_what_to_do_next_is_said_for_that_lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With --dir, so that it can be copied; without for the lab of this user."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    assert LabDir().option == LabDir(tmp_path / "jsnats" / "lab").option == ""
+    assert LabDir(tmp_path / "my lab").option == f" --dir '{tmp_path}/my lab'"
 
 
 def test_help_loads_no_nats() -> None:

@@ -21,9 +21,7 @@ async def at_broker(lab: LabDir, command: str) -> AsyncIterator[Connection]:
     try:
         nc = await open_connection(context, name=f"jsnats broker {command}")
     except BrokerUnreachable as error:
-        start = (
-            f"start the servers of {lab.conf}" if lab.outside() else f"`jsnats broker run --dir {lab.path}` starts it"
-        )
+        start = f"start the servers of {lab.conf}" if lab.outside() else f"`jsnats broker run{lab.option}` starts it"
         raise BrokerUnreachable(f"no broker at {context.url}: {start}") from error
     async with nc:
         yield nc

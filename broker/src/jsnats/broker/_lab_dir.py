@@ -19,6 +19,7 @@ import json
 import logging
 import os
 import secrets
+import shlex
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, replace
@@ -92,6 +93,11 @@ class LabDir:
     def exists(self) -> bool:
         """Whether there is a lab in the directory."""
         return self._auth.exists()
+
+    @property
+    def option(self) -> str:
+        """What a command that is printed needs to mean this lab: ` --dir DIR`, or nothing for that of this user."""
+        return "" if self.path == default_lab_dir() else f" --dir {shlex.quote(str(self.path))}"
 
     def lock(self) -> AbstractContextManager[int]:
         """Be the one broker of this lab. Raises ConfigurationError if another is."""

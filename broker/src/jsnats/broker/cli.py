@@ -225,7 +225,7 @@ async def _serve(directory: Path | None, **options: Any) -> None:
             typer.echo(f"mqtt       port {broker.mqtt}, topics jsnats/event/# (not encrypted)")
         typer.echo(f"lab        {broker.lab.path}")
         typer.echo(f"log        {broker.lab.log}")
-        typer.echo("next       jsnats auth add user NAME   (Ctrl-C stops the broker)")
+        typer.echo(f"next       jsnats auth add user NAME{broker.lab.option}   (Ctrl-C stops the broker)")
         await stop.wait()
 
 

@@ -102,7 +102,7 @@ def restore(
     typer.echo(f"restored   {lab.path}, as of {_date(contents.lab['made'])}")
     if lab.leaf() and not was_site:
         typer.echo("site       its servers have to be started again, to dial its hub")
-    typer.echo("next       jsnats broker serve" if lab.outside() else "next       jsnats broker run")
+    typer.echo(f"next       jsnats broker {'serve' if lab.outside() else 'run'}{lab.option}")
 
 
 def _about(contents: Contents, lab: LabDir, aside: Path | None) -> dict[str, Any]:
