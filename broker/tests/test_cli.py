@@ -45,6 +45,22 @@ def test_bad_store_size(tmp_path: Path) -> None:
     assert (result.exit_code, "like 500M" in result.stderr) == (2, True)
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("run", "--port", "70000"),
+        ("run", "--mqtt", "-1"),
+        *(("config", option, "65536") for option in ("--monitor", "--mqtt", "--websocket", "--leafnodes")),
+    ],
+)
+def test_bad_port(tmp_path: Path, words: tuple[str, ...]) -> None:
+    """A port that is none is refused in one line that names the option, before anything is made."""
+    result = CliRunner().invoke(broker_app, [*words, "--dir", str(tmp_path / "lab")])
+    assert (result.exit_code, len(result.stderr.splitlines())) == (2, 1)
+    assert f"{words[1]} {words[2]}: there is no such port" in result.stderr
+    assert not (tmp_path / "lab").exists()
+
+
 def test_df(broker: TestBroker) -> None:
     """df shows each stream of a running lab."""
     plain = CliRunner().invoke(broker_app, ["df", "--dir", str(broker.directory)])

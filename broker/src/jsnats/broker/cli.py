@@ -37,6 +37,14 @@ _AS_BEFORE = "127.0.0.1, or as before"
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 
+def checked_port(param: typer.CallbackParam, value: int | None) -> int | None:
+    """The callback of an option that is a port."""
+    with one_line_errors():
+        if value is not None and not 0 <= value <= 65535:
+            refuse(f"{param.opts[0]} {value}: there is no such port, they go from 1 to 65535")
+    return value
+
+
 class Role(StrEnum):
     """The roles that people add."""
 
@@ -55,14 +63,20 @@ def run(
         str | None, typer.Option(help="Address to listen on; 0.0.0.0 for the network.", show_default=_AS_BEFORE)
     ] = None,
     port: Annotated[
-        int | None, typer.Option(help="Port to listen on; 0 for a free one.", show_default="4222, or as before")
+        int | None,
+        typer.Option(
+            help="Port to listen on; 0 for a free one.", show_default="4222, or as before", callback=checked_port
+        ),
     ] = None,
     store_size: Annotated[
         str, typer.Option(help="Bytes to store at most: 500M, 10G.", show_default="20 % of the disk")
     ] = "",
     policy: PolicyFile = None,
     mqtt: Annotated[
-        int | None, typer.Option(metavar="PORT", help="Also listen for MQTT there: see `jsnats auth add --mqtt`.")
+        int | None,
+        typer.Option(
+            metavar="PORT", help="Also listen for MQTT there: see `jsnats auth add --mqtt`.", callback=checked_port
+        ),
     ] = None,
     sync: Annotated[str | None, typer.Option(help=SYNC_HELP, show_default="2m, or as before")] = None,
 ) -> None:

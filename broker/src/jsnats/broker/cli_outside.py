@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .cli import SYNC_HELP, Dir, PolicyFile, broker_app, one_line_errors, parse_bytes
+from .cli import SYNC_HELP, Dir, PolicyFile, broker_app, checked_port, one_line_errors, parse_bytes
 
 if TYPE_CHECKING:
     from ._lab_dir import LabDir
@@ -23,12 +23,19 @@ Cluster = Annotated[
 Listen = Annotated[str, typer.Option(help="Address to listen on, at each server.")]
 Store = Annotated[str, typer.Option(metavar="DIR", help="Where a server keeps its data, in a folder of its name.")]
 StoreSize = Annotated[str, typer.Option(help="Bytes to store at most: 500M, 10G.")]
-Monitor = Annotated[int, typer.Option(metavar="PORT", help="Also answer monitoring by HTTP there.")]
-Mqtt = Annotated[int, typer.Option(metavar="PORT", help="Also listen for MQTT there.")]
-Websocket = Annotated[int, typer.Option(metavar="PORT", help="Also listen for websockets there.")]
+Monitor = Annotated[
+    int, typer.Option(metavar="PORT", help="Also answer monitoring by HTTP there.", callback=checked_port)
+]
+Mqtt = Annotated[int, typer.Option(metavar="PORT", help="Also listen for MQTT there.", callback=checked_port)]
+Websocket = Annotated[
+    int, typer.Option(metavar="PORT", help="Also listen for websockets there.", callback=checked_port)
+]
 Sync = Annotated[str, typer.Option(help=SYNC_HELP, show_default="2m")]
 Leafnodes = Annotated[
-    int, typer.Option(metavar="PORT", help="Be a hub: sites dial in there, see `jsnats auth add site`.")
+    int,
+    typer.Option(
+        metavar="PORT", help="Be a hub: sites dial in there, see `jsnats auth add site`.", callback=checked_port
+    ),
 ]
 LeafFile = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Be a site: the file that `jsnats auth add site` made.")
