@@ -55,6 +55,19 @@ async def test_address_of_another_host(tmp_path: Path) -> None:
             pass
 
 
+async def test_options_that_fail_are_not_kept(tmp_path: Path) -> None:
+    """The next run without options is as if there had been no such run, and so are the credentials handed out."""
+    lab = LabDir(tmp_path)
+    async with run_broker(tmp_path, total_bytes=TOTAL):
+        before, context = lab.settings(), lab.context("broker")
+    with pytest.raises(BrokerUnfit, match="did not start"):
+        async with run_broker(tmp_path, listen="192.0.2.1", port=4222, mqtt=1883, total_bytes=2 * TOTAL, sync="10s"):
+            pass
+    assert (lab.settings(), lab.context("broker")) == (before, context)
+    async with run_broker(tmp_path, port=None) as broker:
+        assert broker.process.config.port == before.port
+
+
 def test_binary_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A named binary that is missing is an error that names it; none at all says what to install."""
     monkeypatch.setenv("JSNATS_NATS_SERVER", str(tmp_path / "absent"))

@@ -6,12 +6,14 @@ import asyncio
 import os
 import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from functools import partial
 
 from jsnats.schemas import ADMIN, SCHEDULER, ConfigurationError
 from jsnats.sdk import Context
 
+from ._config import BrokerConfig
 from ._ensure import default_total
 from ._lab_dir import BROKER, LabDir
 from ._serve_scheduler import SCHEDULER_NAME
@@ -99,14 +101,28 @@ async def run_broker(
         settings = settings_for(lab, listen, port or free_port(listen), total_bytes, auth)
         settings = replace(settings, mqtt=0 if mqtt is None else mqtt or free_port(listen))
         settings = replace(settings, sync=settings.sync if sync is None else sync)
-        config = lab.configure(settings)
-        async with process(config, lock=lock) as server:
+        async with _started(lab, settings, partial(process, lock=lock)) as server:
             broker = Broker(lab, server)
             await provision(broker.context(), settings.store_bytes, retention=settings.retention)
             services = broker.context(SCHEDULER_NAME)
             rules = policy or lab.policy
             async with serving(services, broker.is_admin, policy=rules, scheduler=scheduler, alone=True):
                 yield broker
+
+
+@asynccontextmanager
+async def _started(
+    lab: LabDir, settings: Settings, process: Callable[[BrokerConfig], BrokerProcess]
+) -> AsyncIterator[BrokerProcess]:
+    """The server with these settings. One that does not start leaves the lab with those that it had."""
+    before = lab.settings()
+    async with AsyncExitStack() as stack:
+        try:
+            server = await stack.enter_async_context(process(lab.configure(settings)))
+        except BaseException:
+            lab.configure(before)
+            raise
+        yield server
 
 
 def settings_for(lab: LabDir, listen: str, port: int, total_bytes: int | None, auth: bool) -> Settings:
