@@ -23,13 +23,21 @@ def auth(*args: str | Path):
 def test_add_list_revoke(tmp_path: Path) -> None:
     """Somebody added is listed, has a context file where asked for, and is gone after revoke."""
     out = tmp_path / "ann.json"
-    assert auth("add", "user", "ann", "--dir", tmp_path / "lab", "--output", out).output.strip() == str(out)
+    assert auth("add", "user", "ann", "--dir", tmp_path / "lab", "--output", out).stdout.strip() == str(out)
     assert Context.load(out).role == "user"
     assert auth("add", "admin", "root", "--dir", tmp_path / "lab").exit_code == 0
     rows = json.loads(auth("ls", "--json", "--dir", tmp_path / "lab").output)
     assert {row["name"]: row["role"] for row in rows} == {"ann": "user", "broker": "admin", "root": "admin"}
     assert auth("revoke", "ann", "--dir", tmp_path / "lab").exit_code == 0
     assert "ann" not in auth("ls", "--dir", tmp_path / "lab").output
+
+
+def test_a_lab_that_add_makes_is_told(tmp_path: Path) -> None:
+    """Once, on stderr, so that a directory that was mistyped is seen; what it prints is the context file alone."""
+    first, second = (auth("add", "user", "ann", "--dir", tmp_path / "lab") for _ in range(2))
+    assert (first.exit_code, first.stderr) == (0, f"made a new lab in {tmp_path / 'lab'}\n")
+    assert (first.stdout, "") == (second.stdout, second.stderr)
+    assert len(first.stdout.splitlines()) == 1
 
 
 def test_errors_are_one_line(tmp_path: Path) -> None:

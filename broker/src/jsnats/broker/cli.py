@@ -157,8 +157,8 @@ def add(
     """
     from ._lab_dir import LabDir
 
-    with one_line_errors():
-        lab = LabDir(directory)
+    lab = LabDir(directory)
+    with one_line_errors(), _new_lab_told(lab):
         if mqtt:
             _add_mqtt(lab, role, name, output)
             return
@@ -206,6 +206,17 @@ def revoke(
     with one_line_errors():
         gone = LabDir(directory).revoke(name, site=site)
     typer.echo(f"{gone.role} {gone.name} revoked")
+
+
+@contextmanager
+def _new_lab_told(lab: LabDir) -> Iterator[None]:
+    """Say so if there was no lab: the directory may be mistyped."""
+    known = lab.exists()
+    try:
+        yield
+    finally:
+        if not known and lab.exists():
+            typer.echo(f"made a new lab in {lab.path}", err=True)
 
 
 def _add_mqtt(lab: LabDir, role: Role, name: str, output: Path | None) -> None:
