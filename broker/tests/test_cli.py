@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from jsnats.broker import LabDir
 from jsnats.broker.cli import auth_app, broker_app
 from jsnats.broker.testing import TestBroker
+from jsnats.schemas import ConfigurationError
 from jsnats.sdk import Context
 
 
@@ -45,6 +46,33 @@ def test_errors_are_one_line(tmp_path: Path) -> None:
     result = auth("revoke", "ann", "--dir", tmp_path)
     assert result.exit_code == 2
     assert len(auth("add", "exporter", "a.b", "--dir", tmp_path).stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("role", ["user", "site"])
+def test_an_output_that_cannot_be_changes_nothing(tmp_path: Path, role: str) -> None:
+    """A folder that is not there is to be made by hand; the line names the file, and nobody was let in."""
+    for path, why in ((tmp_path / "none" / "x.json", "make the folder"), (tmp_path, "it is a folder")):
+        result = auth("add", role, "ann", "--dir", tmp_path / "lab", "--output", path)
+        assert (result.exit_code, len(result.stderr.splitlines())) == (2, 1)
+        assert f"cannot write {path}: {why}" in result.stderr
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_an_output_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    """And no temporary one, of which nothing is left."""
+    path = tmp_path / "here" / ("x" * 300)
+    path.parent.mkdir()
+    result = auth("add", "user", "ann", "--dir", tmp_path / "lab", "--output", path)
+    assert (result.exit_code, result.stderr.splitlines()[-1]) == (2, f"error: cannot write {path}: File name too long")
+    assert list(path.parent.iterdir()) == []
+
+
+def test_a_secret_that_cannot_be_put_in_place_is_gone(tmp_path: Path) -> None:
+    """It does not lie there under a name that nobody looks for."""
+    with pytest.raises(ConfigurationError, match=f"cannot write {tmp_path}/lab: Is a directory"):
+        (tmp_path / "lab").mkdir()
+        Context(url="nats://lab", name="ann", seed="secret").save(tmp_path / "lab")
+    assert [each.name for each in tmp_path.iterdir()] == ["lab"]
 
 
 def test_bad_store_size(tmp_path: Path) -> None:

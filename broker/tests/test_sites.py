@@ -33,6 +33,7 @@ def test_a_file_is_carried_from_the_hub_to_the_site(tmp_path: Path) -> None:
     """Both ends are then configured, as nats-server takes it; only the owner can read the secret, and a second `add`
     gives the same."""
     hub, site, carried = tmp_path / "hub", tmp_path / "site", tmp_path / "carried" / "berlin.json"
+    carried.parent.mkdir()
     assert config(hub, "--leafnodes", "7422")[0] == 0
     add = ["add", "site", "berlin", "--dir", str(hub), "--output", str(carried)]
     assert RUN.invoke(auth_app, add).exit_code == 0

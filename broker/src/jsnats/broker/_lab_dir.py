@@ -26,10 +26,10 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from jsnats.schemas import ADMIN, USER, VIEWER, VISITOR, BrokerUnreachable, ConfigurationError, escape_user
-from jsnats.sdk import Context
+from jsnats.sdk import Context, write_secret
 
 from ._config import BrokerConfig, Principal, render
-from ._lab_files import read_json, write_secret
+from ._lab_files import read_json
 from ._lock import editing, is_running, running
 from ._outside import Node, Outside
 from ._principals import Credentials, checked, from_row, known_as, rows, taken, token_of

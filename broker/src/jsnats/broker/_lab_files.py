@@ -1,10 +1,8 @@
-"""Files of a lab's directory: JSON that somebody may have damaged, and secrets."""
+"""Files of a lab's directory: JSON that somebody may have damaged."""
 
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +18,3 @@ def read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"cannot read {path}: {error}") from error
     return data
-
-
-def write_secret(path: Path, text: str) -> None:
-    """Replace a file as a whole; only the owner can read it."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")  # mode 0600
-    with os.fdopen(handle, "w") as file:
-        file.write(text)
-    os.replace(temporary, path)

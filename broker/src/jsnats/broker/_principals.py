@@ -12,10 +12,9 @@ from pathlib import Path
 import nkeys
 
 from jsnats.schemas import EXPORTER, ROLES, VIEWER, ConfigurationError, check_name, escape_user
-from jsnats.sdk import Context
+from jsnats.sdk import Context, write_secret
 
 from ._config import Principal
-from ._lab_files import write_secret
 from ._sites import SITE, Leaf, check_site
 
 _STORED = ("name", "role", "key", "password", "site")

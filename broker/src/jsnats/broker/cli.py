@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -43,6 +44,16 @@ def checked_port(param: typer.CallbackParam, value: int | None) -> int | None:
         if value is not None and not 0 <= value <= 65535:
             refuse(f"{param.opts[0]} {value}: there is no such port, they go from 1 to 65535")
     return value
+
+
+def checked_output(path: Path | None) -> Path | None:
+    """The callback of an option that names a file to write."""
+    with one_line_errors():
+        if path and not os.path.isdir(path.parent):
+            refuse(f"cannot write {path}: make the folder {path.parent} first")
+        if path and os.path.isdir(path):
+            refuse(f"cannot write {path}: it is a folder")
+    return path
 
 
 class Role(StrEnum):
@@ -142,7 +153,9 @@ def add(
     role: Annotated[Role, typer.Argument(help="What it may do.")],
     name: Annotated[str, typer.Argument(help="Its name; no two principals share one.")],
     directory: Dir = None,
-    output: Annotated[Path | None, typer.Option(help="Write the context file here too.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Write the context file here too.", callback=checked_output)
+    ] = None,
     mqtt: Annotated[bool, typer.Option("--mqtt", help="A viewer who comes by MQTT, with a password.")] = False,
     site: Annotated[
         str, typer.Option(metavar="NAME", help="A user or viewer of that site of this hub, as NAME@hub there.")
@@ -226,11 +239,10 @@ def _add_mqtt(lab: LabDir, role: Role, name: str, output: Path | None) -> None:
 
 
 def _add_site(lab: LabDir, name: str, output: Path | None) -> None:
-    from ._lab_files import write_secret
+    from jsnats.sdk import write_secret
 
     leaf = lab.add_site(name)
     if output:
-        output.parent.mkdir(parents=True, exist_ok=True)
         write_secret(output, leaf.encode())
     typer.echo(str(output or lab.creds / name / "leaf.json"))
 

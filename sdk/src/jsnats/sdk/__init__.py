@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from ._console import ConsoleReader
     from ._console_record import ConsoleRecord, parse_record
     from ._console_start import Start
-    from ._context import DEFAULT_URL, Context, default_path, find_context
+    from ._context import DEFAULT_URL, Context, default_path, find_context, write_secret
     from ._duplex import BlockingStream, DuplexStream, StreamReset
     from ._duration import duration_text, parse_duration
     from ._events import StoredEvent, store_event
@@ -98,7 +98,7 @@ _WHERE = {
     "_console": ("ConsoleReader",),
     "_console_record": ("ConsoleRecord", "parse_record"),
     "_console_start": ("Start",),
-    "_context": ("DEFAULT_URL", "Context", "default_path", "find_context"),
+    "_context": ("DEFAULT_URL", "Context", "default_path", "find_context", "write_secret"),
     "_duration": ("duration_text", "parse_duration"),
     "_duplex": ("BlockingStream", "DuplexStream", "StreamReset"),
     "_moment": ("Duration", "moment_of", "seconds_of", "signed_seconds"),
@@ -203,6 +203,7 @@ __all__ = [
     "store_event",
     "supervised",
     "wanted",
+    "write_secret",
 ]
 
 

@@ -35,13 +35,9 @@ class Context:
         return escape_user(self.name)
 
     def save(self, path: Path) -> None:
-        """Write the file with mode 0600, whole or not at all."""
+        """Write the file with mode 0600, whole or not at all. Raises ConfigurationError where it cannot be."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".context-")
-        with os.fdopen(handle, "w") as file:
-            json.dump(asdict(self), file, indent=1)
-            file.write("\n")
-        os.replace(temporary, path)
+        write_secret(path, json.dumps(asdict(self), indent=1) + "\n")
 
     @classmethod
     def load(cls, path: Path) -> Context:
@@ -56,6 +52,21 @@ class Context:
         if "url" not in fields or "name" not in fields or fields.get("role", USER) not in ROLES:
             raise ConfigurationError(f"context file {path} needs url, name and a role of {', '.join(ROLES)}")
         return cls(**fields)
+
+
+def write_secret(path: Path, text: str) -> None:
+    """Replace a file as a whole; only the owner can read it. Raises ConfigurationError, and changes nothing."""
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".secret-")  # mode 0600
+        try:
+            with os.fdopen(handle, "w") as file:
+                file.write(text)
+            os.replace(temporary, path)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+    except OSError as error:
+        raise ConfigurationError(f"cannot write {path}: {error.strerror}") from error
 
 
 def default_path() -> Path:
