@@ -28,7 +28,16 @@ from jsnats.broker._retention import Keep
 from jsnats.broker._services import serving_lab
 from jsnats.broker._sites import Leaf
 from jsnats.broker._transfer_stream import restore_stream
-from jsnats.schemas import BLOBS, CONSOLE, EVENTS, LAB as RECORDS, LOGS, BrokerUnreachable, ConfigurationError
+from jsnats.schemas import (
+    BLOBS,
+    CONSOLE,
+    EVENTS,
+    LAB as RECORDS,
+    LOGS,
+    BrokerUnfit,
+    BrokerUnreachable,
+    ConfigurationError,
+)
 from jsnats.sdk import Blobs, Connection, Context, NoResponders, last_record, open_connection, put_record, replay
 from jsnats.testing import until_async
 
@@ -402,6 +411,17 @@ async def test_a_lab_that_is_there(tmp_path: Path, archive: Path) -> None:
     (tmp_path / "full" / "thesis.tex").touch()
     with pytest.raises(ConfigurationError, match="is not empty"):
         await restore_lab(archive, LabDir(tmp_path / "full"), replace=True)
+
+
+async def test_a_restored_lab_beside_the_one_that_it_was(tmp_path: Path, archive: Path) -> None:
+    """They have name and port in common: the port is in use, and who holds it is not taken for the restored one."""
+    old, new = tmp_path / "old", LabDir(tmp_path / "new")
+    await restore_lab(archive, new)
+    assert new.settings() == LabDir(old).settings()
+    async with running(old, port=None):
+        with pytest.raises(BrokerUnfit, match=f":{new.settings().port} is in use: .*--port"):
+            async with running(new.path, port=None):
+                pass
 
 
 async def test_context_files_only_if_asked_for(tmp_path: Path) -> None:

@@ -22,6 +22,14 @@ def complaints(path: Path, begin: int) -> list[str]:
     return [_STAMP.sub("", line).strip() for level, line in levels if level in ("", "ERR", "FTL") and line.strip()]
 
 
+def logged(path: Path, begin: int, word: str) -> bool:
+    """Whether the log has that word after byte `begin`; taken to be so if the server has begun a new file since."""
+    try:
+        return path.stat().st_size < begin or word in _since(path, begin)
+    except FileNotFoundError:  # not begun yet
+        return False
+
+
 def reload_server(directory: Path) -> None:
     """Make the server of a lab read its configuration again, and return when it has (blocks).
 

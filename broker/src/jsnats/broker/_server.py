@@ -20,7 +20,7 @@ from jsnats.schemas import BrokerUnfit
 from jsnats.sdk import leashed
 
 from ._config import BrokerConfig
-from ._reload import complaints, reload_server
+from ._reload import complaints, logged, reload_server
 
 log = logging.getLogger("jsnats.broker")
 
@@ -121,7 +121,7 @@ class BrokerProcess:
         begin = self._log.stat().st_size if self._log.exists() else 0
         self._process = process = await self._spawn()
         try:
-            if not await self._serves(process):
+            if not await self._serves(process, begin):
                 raise BrokerUnfit(self._why(begin))
         except BaseException:
             await _terminate(process)
@@ -142,9 +142,9 @@ class BrokerProcess:
                 start_new_session=True,  # Ctrl-C is for us; we stop the server in order
             )
 
-    async def _serves(self, process: asyncio.subprocess.Process) -> bool:
+    async def _serves(self, process: asyncio.subprocess.Process, begin: int) -> bool:
         """Wait until the server speaks NATS (True), or has exited or takes too long (False)."""
-        answer = asyncio.create_task(self._answer())
+        answer = asyncio.create_task(self._answer(begin))
         exited = asyncio.create_task(process.wait())
         try:
             await asyncio.wait({answer, exited}, timeout=START_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
@@ -154,10 +154,11 @@ class BrokerProcess:
             exited.cancel()
             await asyncio.wait({answer, exited})
 
-    async def _answer(self) -> None:
+    async def _answer(self, begin: int) -> None:
         while True:
             info = await server_info(self.config.host, self.config.port)
-            if info.get("server_name") == self.config.server_name:  # another server may hold the port
+            # Another server may hold the port; that of a lab this one was restored from has the same name.
+            if info.get("server_name") == self.config.server_name and logged(self._log, begin, info["server_id"]):
                 return
             await asyncio.sleep(0.01)
 
