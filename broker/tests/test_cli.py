@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from jsnats.broker import LabDir
 from jsnats.broker.cli import auth_app, broker_app
-from jsnats.broker.testing import TestBroker
+from jsnats.broker.testing import TestBroker, running_broker
 from jsnats.schemas import ConfigurationError
 from jsnats.sdk import Context
 
@@ -95,6 +95,16 @@ def test_bad_port(tmp_path: Path, words: tuple[str, ...]) -> None:
     assert (result.exit_code, len(result.stderr.splitlines())) == (2, 1)
     assert f"{words[1]} {words[2]}: there is no such port" in result.stderr
     assert not (tmp_path / "lab").exists()
+
+
+def test_a_lab_that_runs_is_not_given_to_other_servers(tmp_path: Path) -> None:
+    """`broker config` would lead new credentials to servers that are not there: it is refused, and changes nothing."""
+    with running_broker(tmp_path) as broker:
+        before = broker.inner.lab.settings()
+        result = CliRunner().invoke(broker_app, ["config", "--dir", str(tmp_path)])
+        assert (result.exit_code, len(result.stderr.splitlines())) == (2, 1)
+        assert "stop it first" in result.stderr
+        assert (broker.inner.lab.settings(), broker.inner.lab.outside()) == (before, None)
 
 
 def test_df(broker: TestBroker) -> None:

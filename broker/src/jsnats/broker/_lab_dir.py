@@ -103,6 +103,10 @@ class LabDir:
         """Be the one broker of this lab. Raises ConfigurationError if another is."""
         return running(self.path / "lab.lock")
 
+    def is_running(self) -> bool:
+        """Whether there is one."""
+        return is_running(self.path / "lab.lock")
+
     def settings(self) -> Settings:
         """What the broker was last started with. Raises ConfigurationError for a directory that is no lab."""
         return Settings.read(read_json(self._broker))
@@ -306,7 +310,7 @@ class LabDir:
     def _tell(self) -> None:
         """Bring the changed principals to the brokers."""
         write_secret(self.path / "nats.conf", render(self._config(self.settings())))
-        if is_running(self.path / "lab.lock"):
+        if self.is_running():
             reload_server(self.path)
         if outside := self.outside():
             self._write_conf(outside)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .cli import SYNC_HELP, Dir, PolicyFile, broker_app, checked_port, one_line_errors, parse_bytes
+from .cli import SYNC_HELP, Dir, PolicyFile, broker_app, checked_port, one_line_errors, parse_bytes, refuse
 
 if TYPE_CHECKING:
     from ._lab_dir import LabDir
@@ -111,6 +111,8 @@ def _prepared(directory: Path | None) -> LabDir:
     from ._serve_scheduler import SCHEDULER_NAME
 
     lab = LabDir(directory)
+    if lab.is_running():
+        refuse(f"`jsnats broker run` runs the lab in {lab.path}: stop it first, then let other servers have it")
     lab.add(SCHEDULER, SCHEDULER_NAME)
     return lab
 
