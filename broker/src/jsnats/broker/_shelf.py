@@ -6,7 +6,6 @@ number of services can serve, and each can be restarted at any time.
 
 from __future__ import annotations
 
-import base64
 from collections.abc import AsyncIterator
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
@@ -25,7 +24,7 @@ from jsnats.schemas import (
     manifest_subject,
     store_key,
 )
-from jsnats.sdk import ApiError, Connection, NoResponders, replay
+from jsnats.sdk import ApiError, Connection, NoResponders, leader_record, replay
 
 LEAST_COST = 100 * 1024
 """What a file counts at least: so a quota in bytes limits their number too, and the bucket has room for all."""
@@ -36,7 +35,6 @@ MAX_CHUNKS = 100_000
 (nats-server 2.15: of 120 000 subjects 108 917 came)."""
 PER_SUBJECT = "maximum messages per subject exceeded"
 REMOVAL_S = 900
-_NO_MESSAGE = 10037
 
 
 def is_wild(subject: str) -> bool:
@@ -213,13 +211,8 @@ class Shelf:
             raise ApiError(answer["error"])
 
     async def _last(self, stream: str, subject: str) -> bytes:
-        try:
-            answer = await self.connection.api(f"STREAM.MSG.GET.{stream}", {"last_by_subj": subject})
-        except ApiError as error:
-            if error.code == _NO_MESSAGE:
-                return b""
-            raise
-        return base64.b64decode(answer["message"].get("data", ""))
+        record = await leader_record(self.connection, stream, subject)
+        return record.body if record else b""
 
     async def _subjects(self, pattern: str) -> AsyncIterator[str]:
         """Every subject of BLOBS that fits, in the pages that JetStream gives."""
